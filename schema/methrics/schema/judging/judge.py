@@ -275,10 +275,17 @@ def _manifest(_item: Item, _context: _Context) -> Reason:
     return Reason.MALFORMED
 
 
+def _descriptor(_item: Item, _context: _Context) -> Reason:
+    """Descriptors have a topic of their own (`wire.descriptor`). On others they are what they are
+    to nodes that do not know them, so that all nodes give the same verdict."""
+    return Reason.UNKNOWN_KIND
+
+
 _JUDGES: dict[Kind, Callable[[Item, _Context], Body | Reason]] = {
     Kind.ERASURE: _erasure,
     Kind.CATALOG: _catalog,
     Kind.RECORD: _record,
     Kind.ANNOUNCEMENT: _announcement,
     Kind.MANIFEST: _manifest,
+    Kind.DESCRIPTOR: _descriptor,
 }

@@ -21,6 +21,7 @@ from methrics.schema.errors import RefusedError
 from methrics.schema.wire.codec import head
 from methrics.schema.wire.limits import (
     CATALOG_MAX,
+    DESCRIPTOR_MAX,
     ENVELOPE_SIZE,
     ITEM_MAX,
     MANIFEST_MAX,
@@ -44,6 +45,7 @@ class Kind(IntEnum):
     RECORD = 4
     ANNOUNCEMENT = 5
     MANIFEST = 6
+    DESCRIPTOR = 7
 
 
 SIZE_MAX: Final = {
@@ -53,6 +55,7 @@ SIZE_MAX: Final = {
     Kind.RECORD: RECORD_MAX,
     Kind.ANNOUNCEMENT: NOTICE_MAX,
     Kind.MANIFEST: MANIFEST_MAX,
+    Kind.DESCRIPTOR: DESCRIPTOR_MAX,
 }
 """The largest size in bytes of an item of each kind, with its envelope."""
 

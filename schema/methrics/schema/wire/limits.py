@@ -20,6 +20,21 @@ RECORD_MAX = 16_384
 MANIFEST_MAX = 1024
 """The most bytes of a manifest's item, which has at most 371 now."""
 
+DESCRIPTOR_MAX = 16_384
+"""The most bytes of a descriptor's item: 256 topics of some 50 bytes, and all else."""
+
+DOORS_MAX = 8
+"""The most addresses of a descriptor: some networks, and some ways to talk on each."""
+
+KEY_CONFIG_MAX = 255
+"""The most bytes of an encoded key configuration; one with X25519 and one suite has 41."""
+
+CARRIED_MAX = 256
+"""The most topics of a relay, and so of its descriptor."""
+
+TOPIC_NAME_MAX = 128
+"""The most bytes of the name of a topic in a descriptor."""
+
 COUNTED_MAX = 2**53 - 1
 """The most reports or erasures that a manifest counts: a number that every language can hold."""
 
