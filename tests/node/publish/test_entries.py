@@ -43,7 +43,7 @@ def visit(
             return kept, tried
         tried.append(entry.address)
         if entry.address in answering:
-            return note_answer(kept, entry.address, now), tried
+            return note_answer(kept, entry.address), tried
         kept = note_silence(kept, entry.address, now)
 
 

@@ -119,10 +119,10 @@ def next_entry(
     return replace(kept, drawn=(*kept.drawn, drawn)[-KEPT_MAX:]), drawn
 
 
-def note_answer(kept: KeptEntries, address: str, now: int) -> KeptEntries:
+def note_answer(kept: KeptEntries, address: str) -> KeptEntries:
     """Return what is kept after an entry answered."""
     return _changed(
-        kept, address, lambda one: replace(one, answered=True, silent=0, silent_since=0, tried=now)
+        kept, address, lambda one: replace(one, answered=True, silent=0, silent_since=0)
     )
 
 
@@ -141,8 +141,11 @@ def note_silence(kept: KeptEntries, address: str, now: int) -> KeptEntries:
 
 
 def note_found(kept: KeptEntries, addresses: Sequence[str], rng: random.Random) -> KeptEntries:
-    """Return what is kept after entries were discovered: some of them, drawn anew."""
+    """Return what is kept after entries were discovered: some of them, drawn anew if those that are
+    kept are not all among them."""
     distinct = sorted(set(addresses))
+    if set(kept.found) <= set(distinct) and len(kept.found) == min(FOUND_MAX, len(distinct)):
+        return kept
     return replace(kept, found=tuple(rng.sample(distinct, min(FOUND_MAX, len(distinct)))))
 
 

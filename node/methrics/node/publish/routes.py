@@ -111,8 +111,9 @@ _RETRIED = BY_CLOCK | {
 
 
 def outcome_of(reason: Reason) -> Outcome:
-    """Return the outcome that follows from a relay's reason code for an item."""
-    if reason in (Reason.OK, Reason.DUPLICATE):
+    """Return the outcome that follows from a relay's reason code for an item. A relay that was
+    asked to forget a report takes it for good: nobody may send it again."""
+    if reason in (Reason.OK, Reason.DUPLICATE, Reason.ERASED):
         return Outcome(Fate.ACKNOWLEDGED, str(reason))
     return Outcome(Fate.RETRY if reason in _RETRIED else Fate.REFUSED, str(reason))
 

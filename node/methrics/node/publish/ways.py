@@ -11,13 +11,15 @@ comes from the app. If there is no better way, a worse one is taken, and `WORDS`
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv6Address, ip_address
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
+
+K = TypeVar("K", bound=Hashable)
 
 AGREEING = 2
 """Relays that must show the same descriptor, if as many were asked. A relay with a key for each
@@ -83,10 +85,10 @@ class KnownRelay:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """The addresses of relays that the user named, and those that an app named."""
+    """The addresses of relays that the user named, and for each app those that it named."""
 
     user: tuple[str, ...] = ()
-    app: tuple[str, ...] = ()
+    apps: tuple[tuple[str, ...], ...] = ()
 
 
 class Exits(NamedTuple):
@@ -131,16 +133,23 @@ def draw_exit(
 
 
 def gap_between(entry: KnownRelay, exit_: KnownRelay, named: Named) -> Gap:
-    """Return how far the two are apart. Networks do not count if the user named both relays."""
+    """Return how far the two are apart. Only what they say of themselves counts if the user named
+    both."""
     if (entry.id and entry.id == exit_.id) or entry.names & exit_.names:
         return Gap.RELAY
     if entry.operator and entry.operator == exit_.operator:
         return Gap.OPERATOR
-    app, user = names_of(named.app), names_of(named.user)
-    by_user = bool(entry.names & user and exit_.names & user)
-    if entry.names & app and exit_.names & app and not by_user:
+    if _both(entry, exit_, named.user):
+        return Gap.APART
+    if any(_both(entry, exit_, app) for app in named.apps):
         return Gap.APP
-    return Gap.NEAR if entry.places & exit_.places and not by_user else Gap.APART
+    return Gap.NEAR if entry.places & exit_.places else Gap.APART
+
+
+def _both(entry: KnownRelay, exit_: KnownRelay, addresses: Sequence[str]) -> bool:
+    """Whether a list names both relays."""
+    names = names_of(addresses)
+    return bool(entry.names & names and exit_.names & names)
 
 
 def find(address: str, known: Iterable[KnownRelay]) -> KnownRelay | None:
@@ -149,42 +158,43 @@ def find(address: str, known: Iterable[KnownRelay]) -> KnownRelay | None:
     return next((one for one in known if name in one.names), None)
 
 
-def agreed(answers: Sequence[Mapping[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Return the descriptors, by relay id, on which those that were asked agree.
+def agreed(answers: Sequence[Mapping[K, bytes]]) -> set[K]:
+    """Return the names of the descriptors on which those that were asked agree.
 
-    `answers`: for each of them, the valid descriptors of today that it showed, by relay id. A
-    descriptor counts if `AGREEING` of them show it, or all if they are fewer. A relay of which two
-    different ones are shown has signed both, so it is dropped, however many show either.
+    `answers`: for each of them, the ids of the valid descriptors that it showed, by a name, such as
+    relay and day. A descriptor counts if `AGREEING` of them show it, or all if they are fewer. A
+    relay of which two different ones are shown under one name has signed both, so neither counts,
+    however many show it.
     """
-    shown: dict[bytes, list[bytes]] = defaultdict(list)
+    shown: dict[K, list[bytes]] = defaultdict(list)
     for answer in answers:
-        for relay, raw in answer.items():
-            shown[relay].append(raw)
+        for name, found in answer.items():
+            shown[name].append(found)
     needed = min(AGREEING, len(answers))
-    return {
-        relay: raws[0]
-        for relay, raws in shown.items()
-        if len(raws) >= needed and len(set(raws)) == 1
-    }
+    return {name for name, ids in shown.items() if len(ids) >= needed and len(set(ids)) == 1}
 
 
-def askable(
-    entry: str, known: Sequence[KnownRelay], named: Named, rng: random.Random
-) -> list[bytes]:
-    """Return exits in the order in which they are asked whether they show the same descriptors as
-    the entry: those farthest from it first, and then one of each operator before a second one."""
-    first = find(entry, known) or KnownRelay(b"", (entry,), frozenset({"entry"}))
-    able = [one for one in known if one.key and "exit" in one.roles]
-    drawn = rng.sample(able, len(able))
-    drawn.sort(key=lambda one: gap_between(first, one, named))
-    seen: dict[str, int] = defaultdict(int)
+def spread(relays: Sequence[KnownRelay], rng: random.Random) -> list[KnownRelay]:
+    """Return the relays in a random order in which, as far as can be told, one of each operator
+    comes before a second one of any."""
+    drawn, seen = rng.sample(relays, len(relays)), Counter[str]()
     turns: dict[bytes, int] = {}
     for one in drawn:
         turns[one.id] = max((seen[sign] for sign in _signs(one)), default=0)
-        for sign in _signs(one):
-            seen[sign] += 1
-    drawn.sort(key=lambda one: turns[one.id])
-    return [one.id for one in drawn if gap_between(first, one, named) is not Gap.RELAY]
+        seen.update(_signs(one))
+    return sorted(drawn, key=lambda one: turns[one.id])
+
+
+def witnesses(
+    entry: str, known: Sequence[KnownRelay], named: Named, rng: random.Random
+) -> list[KnownRelay]:
+    """Return exits in the order in which they are asked whether they show the same descriptors as
+    the entry. The entry itself is among them only if there is no other."""
+    first = find(entry, known) or KnownRelay(b"", (entry,), frozenset({"entry"}))
+    able = [one for one in known if one.key and "exit" in one.roles]
+    others = [one for one in able if gap_between(first, one, named) is not Gap.RELAY]
+    order = spread(others or able, rng)
+    return sorted(order, key=lambda one: gap_between(first, one, named) >= Gap.APP)
 
 
 def _signs(relay: KnownRelay) -> set[str]:

@@ -1,0 +1,225 @@
+"""A small world of entries and exits behind doors, which say what a test tells them to.
+
+The boxes are real, and so are descriptors; what carries them is not. An exit remembers what it was
+handed, an entry for whom it forwarded how many boxes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+from nacl.signing import SigningKey
+from tests.listing import record_of
+
+import methrics.schema
+from methrics.node.clock import Clock
+from methrics.node.ohttp import inner
+from methrics.node.ohttp.envelope import open_box
+from methrics.node.ohttp.key_config import ExitKey, encode_key_config
+from methrics.node.process.worker import inline
+from methrics.node.publish.doors.interface import Boxes, Descriptors, DoorReply, boxes_of
+from methrics.node.publish.entries import KeptEntries, KeptEntry, Offer
+from methrics.node.publish.routes import Outgoing
+from methrics.node.publish.way_route import WayRoute
+from methrics.schema.catalog.catalog import load, sign
+from methrics.schema.catalog.source import parse_source
+from methrics.schema.errors import RefusedError, UnreachableError
+from methrics.schema.wire.descriptor import Descriptor, sign_descriptor
+from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.items import Report, encode_report
+from methrics.schema.wire.limits import DAY
+from methrics.schema.wire.verdict import Reason
+
+EXAMPLE = Path(methrics.schema.__file__).parent / "example" / "example.toml"
+CATALOG = load(sign(parse_source(EXAMPLE.read_text("utf-8")), b"s" * 32))
+TOPIC = CATALOG.topic
+BASE = 1_800_000_000
+RECORD = record_of(CATALOG, seed=b"s" * 32)
+
+T = TypeVar("T")
+
+
+class TrioClock(Clock):
+    """Wall time that moves with the simulated clock."""
+
+    def now(self) -> int:
+        return BASE + int(trio.current_time())
+
+
+class Memory:
+    """Keeps entries as the file does."""
+
+    def __init__(self, kept: KeptEntries = KeptEntries()) -> None:  # noqa: B008 - frozen
+        self.kept = kept
+
+    def update(self, change: Callable[[KeptEntries], tuple[KeptEntries, T]]) -> T:
+        self.kept, value = change(self.kept)
+        return value
+
+
+def report(number: int) -> tuple[bytes, bytes]:
+    payload = encode_report(Report(CATALOG.id, "heartbeat", BASE, {"os": "linux"}))
+    raw = seal(Kind.REPORT, payload, number.to_bytes(32, "big"))
+    return split(raw).id, raw
+
+
+def outgoing_of(count: int) -> Outgoing:
+    return Outgoing(TOPIC, CATALOG.raw, tuple(report(number) for number in range(count)))
+
+
+class Relay:
+    """An entry and an exit. `say`: its answer to every report; `silent` for none to anybody,
+    `deaf` for an exit that gives none, `garbage` for bytes that are no answer, `closed` for one
+    that cannot open boxes, `full` for one that asks for patience before it opens any."""
+
+    def __init__(
+        self, number: int, say: Reason | str = Reason.OK, *, net: int | None = None
+    ) -> None:
+        self.seed = bytes([number + 1]) * 32
+        self.id = bytes(SigningKey(self.seed).verify_key)
+        place = number if net is None else net
+        self.addr = f"/ip4/10.{place}.0.{number + 1}/tcp/1/p2p/relay{number}"
+        self.key = ExitKey(1, self.seed)
+        self.say = say
+        self.operator = f"operator {number}"
+        self.roles: tuple[str, ...] = ("entry", "exit")
+        self.topics: tuple[str, ...] = (TOPIC,)
+        self.knows = True
+        self.records: list[bytes] = [RECORD.raw]
+        self.takes_records = True
+        self.time = BASE
+        self.again = 600
+        self.items: list[bytes] = []
+        self.questions: list[str] = []
+        self.shows: list[bytes] | None = None
+        """The descriptors that it shows, if they are not those of all relays."""
+        self.forwarded: list[bytes] = []
+        """The exits of the boxes that it forwarded."""
+        self.visits = 0
+
+    def descriptor(self, key: ExitKey | None = None) -> bytes:
+        """Its descriptor of today, or one with another key."""
+        config = encode_key_config((key or self.key).config)
+        exit_ = "exit" in self.roles
+        told = Descriptor(
+            self.time // DAY,
+            self.roles,
+            (self.addr,),
+            (config,) if exit_ else (),
+            self.topics if exit_ else (),
+            self.operator or None,
+        )
+        return sign_descriptor(told, self.seed).item.raw
+
+    def serve(self, box: bytes, descriptors: Sequence[bytes]) -> bytes:
+        """Open a box as an exit, and answer it."""
+        try:
+            opened = open_box(box, {1: self.key})
+        except RefusedError:
+            return b""
+        question = inner.decode_question(opened.message)
+        self.questions.append(question.resource)
+        if self.say == "garbage":
+            return b"\xff" * 200
+        if self.say == "closed":
+            return b""
+        box_like = question.resource == inner.BOX
+        answer = self.answer(question, descriptors)
+        return opened.seal(inner.encode_answer(answer, box=box_like))
+
+    def answer(self, question: inner.Question, descriptors: Sequence[bytes]) -> inner.Answer:
+        if question.resource == inner.DESCRIPTORS:
+            return inner.Answer(Reason.OK, self.time, items=tuple(descriptors))
+        if question.resource == inner.RECORDS:
+            return inner.Answer(Reason.OK, self.time, items=tuple(self.records))
+        reason = self.take(question.content)
+        again = self.again if reason is Reason.QUOTA else None
+        return inner.Answer(reason, self.time, again)
+
+    def take(self, raw: bytes) -> Reason:
+        if split(raw).kind is Kind.RECORD:
+            self.records = [raw] if self.takes_records else self.records
+            return Reason.OK if self.takes_records else Reason.UNKNOWN_KIND
+        if raw == CATALOG.raw:
+            self.knows = True
+            return Reason.OK
+        self.items.append(raw)
+        return Reason(self.say) if self.knows else Reason.UNKNOWN_CATALOG
+
+
+class World:
+    """All relays, and what an app sees of them."""
+
+    def __init__(self, *relays: Relay) -> None:
+        self.relays = relays
+        self.memory = Memory()
+        self.unusable: dict[str, str] = {}
+        self.opened: list[KeptEntry] = []
+        self.before_forwarding: Callable[[], None] = lambda: None
+
+    def route(
+        self, seed: int = 1, *, user: Sequence[int] = (), app: Sequence[int] | None = None
+    ) -> WayRoute:
+        """A route whose entry is one of the user's relays (numbers), or else of the app's; by
+        default the app names all."""
+        named = range(len(self.relays)) if app is None else app
+        offer = Offer(self.addrs(user), self.addrs(named))
+        return WayRoute(
+            self.open_door,
+            offer,
+            self.memory,
+            clock=TrioClock(),
+            rng=random.Random(seed),
+            worker=inline,
+            unusable=self.unusable,
+        )
+
+    def addrs(self, numbers: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self.relays[number].addr for number in numbers)
+
+    def open_door(self, entry: KeptEntry) -> Gate:
+        self.opened.append(entry)
+        found = [one for one in self.relays if one.addr == entry.address]
+        return Gate(self, entry.address, found[0] if found else None)
+
+    def descriptors(self, asked: Relay) -> list[bytes]:
+        return [one.descriptor() for one in self.relays] if asked.shows is None else asked.shows
+
+
+class Gate:
+    """The door of one entry."""
+
+    def __init__(self, world: World, addr: str, relay: Relay | None) -> None:
+        self.addr = addr
+        self._world = world
+        self._relay = relay
+
+    async def entry(self) -> Relay:
+        await trio.sleep(0.01)
+        if self._relay is None:
+            raise UnreachableError("unreachable", "the peer does not answer at that address")
+        if self._relay.say == "silent":
+            await trio.sleep(30)
+            raise UnreachableError("too-slow", "the relay did not answer in time")
+        return self._relay
+
+    async def descriptors(self) -> Descriptors:
+        entry = await self.entry()
+        entry.visits += 1
+        return Descriptors(entry.time, tuple(self._world.descriptors(entry)))
+
+    async def exchange(self, exit_id: bytes, boxes: Boxes) -> DoorReply:
+        entry = await self.entry()
+        going = await boxes_of(boxes)
+        self._world.before_forwarding()
+        entry.forwarded += [exit_id] * len(going)
+        found = [one for one in self._world.relays if one.id == exit_id]
+        if not found or found[0].say in ("silent", "deaf", "full"):
+            return DoorReply((), found[0].again if found else 60)
+        await trio.sleep(0.01)
+        shown = self._world.descriptors(found[0])
+        return DoorReply(tuple(found[0].serve(box, shown) for box in going))
