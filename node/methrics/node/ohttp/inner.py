@@ -4,9 +4,12 @@ A question is `POST https://methrics.invalid/1/<resource>` as Binary HTTP, padde
 `STEP` bytes. Every report, erasure and empty box has one step, so their boxes are equal in size. An
 answer is a response 200 whose content is
 
-    { "answer": reason, "time": uint, ? "again": uint, ? "items": [* bstr] }
+    { "answer": reason, "time": uint, ? "again": uint, ? "items": [+ bstr] }
 
 in the CBOR of SPEC.md. Answers to boxes have `ANSWER_SIZE` bytes, whatever they say.
+
+Each question and each answer has one encoding. Every other one is refused, such as a question with
+header fields, by which an exit could recognise a program.
 """
 
 from __future__ import annotations
@@ -16,15 +19,14 @@ from dataclasses import dataclass
 from methrics.node.ohttp.binary_http import (
     Request,
     Response,
-    decode_request,
     decode_response,
     encode_request,
     encode_response,
 )
 from methrics.node.ohttp.envelope import BOX_OVERHEAD
-from methrics.node.ohttp.reading import malformed
+from methrics.node.ohttp.reading import Reader, malformed, prefixed
 from methrics.schema.errors import RefusedError
-from methrics.schema.wire.codec import decode, encode
+from methrics.schema.wire.codec import Value, decode, encode
 from methrics.schema.wire.limits import ITEM_MAX
 from methrics.schema.wire.verdict import Reason
 
@@ -36,14 +38,14 @@ AUTHORITY = b"methrics.invalid"
 STEP = 1280
 """A question is padded to a multiple of this many bytes: more than the largest report needs."""
 
-QUESTION_MAX = (ITEM_MAX // STEP + 2) * STEP
-"""Most bytes of a question."""
+QUESTION_MAX = (ITEM_MAX // STEP + 1) * STEP
+"""Most bytes of a question: 66,560, of which the largest item leaves more than the rest needs."""
 
 BOX_SIZE = STEP + BOX_OVERHEAD
 """Bytes of the box of a report, of an erasure, and of an empty box: 1,335."""
 
 BOX_MAX = QUESTION_MAX + BOX_OVERHEAD
-"""Most bytes of a box."""
+"""Most bytes of a box: 66,615."""
 
 ANSWER_SIZE = 128
 """Bytes of the answer to a box, before it is sealed."""
@@ -55,7 +57,11 @@ often: 1 MiB."""
 AGAIN_MAX = 86_400
 """Most seconds of a hint when to come back."""
 
-_RESOURCES = frozenset({BOX, RECORDS, DESCRIPTORS})
+_HEADS = {
+    resource: encode_request(Request(b"POST", b"https", AUTHORITY, resource.encode()))[:-2]
+    for resource in (BOX, RECORDS, DESCRIPTORS)
+}
+"""What a question to each resource begins with: everything before the content and the trailers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,29 +84,31 @@ class Answer:
 
 
 def encode_question(resource: str, content: bytes) -> bytes:
-    """Encode a question, padded. Raises RefusedError `oversize` if the content is too large."""
-    request = Request(b"POST", b"https", AUTHORITY, resource.encode(), (), content)
-    bare = encode_request(request)
-    size = -(-len(bare) // STEP) * STEP
-    if size > QUESTION_MAX:
-        raise RefusedError(Reason.OVERSIZE, f"a question has at most {QUESTION_MAX} bytes")
-    return bare.ljust(size, b"\x00")
+    """Encode a question, padded. Raises RefusedError `oversize` if the content is larger than any
+    item."""
+    if len(content) > ITEM_MAX:
+        raise RefusedError(Reason.OVERSIZE, f"the content has at most {ITEM_MAX} bytes")
+    bare = _HEADS[resource] + prefixed(content)
+    size = len(bare) + 1  # no trailers
+    return bare.ljust(-(-size // STEP) * STEP, b"\x00")
 
 
 def decode_question(message: bytes) -> Question:
-    """Decode a question. Headers are passed over.
+    """Decode a question.
 
-    Raises RefusedError `oversize` or `malformed` if it is not one, also if its length is not a
-    multiple of `STEP`: such a box would stand out."""
+    Raises RefusedError `oversize` or `malformed` for all bytes that `encode_question` does not
+    write."""
     if len(message) > QUESTION_MAX:
         raise RefusedError(Reason.OVERSIZE, f"a question has at most {QUESTION_MAX} bytes")
     if not message or len(message) % STEP:
         raise malformed(f"the length of a question is a multiple of {STEP}")
-    request = decode_request(message)
-    resource = request.path.decode("ascii", "replace")
-    if request.method != b"POST" or resource not in _RESOURCES:
-        raise malformed("not a resource of an exit")
-    return Question(resource, request.content)
+    # All questions to one resource begin alike, so an exit need not parse them as HTTP.
+    for resource, head in _HEADS.items():
+        if message.startswith(head):
+            content = Reader(message, len(head)).prefixed()
+            if encode_question(resource, content) == message:
+                return Question(resource, content)
+    raise malformed("not the one encoding of a question to an exit")
 
 
 def encode_answer(answer: Answer, *, box: bool) -> bytes:
@@ -123,18 +131,29 @@ def encode_answer(answer: Answer, *, box: bool) -> bytes:
 
 
 def decode_answer(message: bytes) -> Answer:
-    """Decode an answer. Raises RefusedError `oversize` or `malformed` if it is not one."""
+    """Decode an answer. A hint of more than `AGAIN_MAX` is taken for `AGAIN_MAX`.
+
+    Raises RefusedError `oversize` or `malformed` for all bytes that `encode_answer` does not
+    write."""
     if len(message) > ANSWER_STEP << ANSWER_DOUBLINGS:
         raise RefusedError(Reason.OVERSIZE, "the answer is too large")
-    response = decode_response(message)
-    if response.status != 200:
-        raise malformed(f"the exit answers with status {response.status}")
-    value = decode(response.content, limit=len(response.content))
+    content = decode_response(message).content
+    answer = _read_answer(decode(content, limit=len(content)))
+    box = len(message) == ANSWER_SIZE
+    if (box and answer.items) or encode_answer(answer, box=box) != message:
+        raise malformed("not the one encoding of an exit's answer")
+    again = None if answer.again is None else min(answer.again, AGAIN_MAX)
+    return Answer(answer.reason, answer.time, again, answer.items)
+
+
+def _read_answer(value: Value) -> Answer:
     if not isinstance(value, dict) or value.keys() - {"again", "items"} != {"answer", "time"}:
         raise malformed("an answer has answer and time")
-    time, again, items = value["time"], value.get("again", 0), value.get("items", [])
-    if type(time) is not int or type(again) is not int or time < 0 or again < 0:
-        raise malformed("time and again are whole seconds")
+    time, again, items = value["time"], value.get("again"), value.get("items", [])
+    if type(time) is not int or time < 0:
+        raise malformed("time is whole seconds")
+    if again is not None and (type(again) is not int or again < 0):
+        raise malformed("again is whole seconds")
     if not isinstance(items, list):
         raise malformed("items is an array")
     raws = tuple(one for one in items if isinstance(one, bytes))
@@ -144,4 +163,4 @@ def decode_answer(message: bytes) -> Answer:
         reason = Reason(str(value["answer"]))
     except ValueError as error:
         raise malformed("the answer is a reason code") from error
-    return Answer(reason, time, min(again, AGAIN_MAX) if "again" in value else None, raws)
+    return Answer(reason, time, again, raws)

@@ -12,12 +12,12 @@ def malformed(message: str) -> RefusedError:
 
 
 class Reader:
-    """The bytes of `data` from a position on. Every method raises RefusedError `malformed` if there
-    are not enough bytes."""
+    """The bytes of `data` from position `at` on. Every method raises RefusedError `malformed` if
+    there are not enough bytes."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, at: int = 0) -> None:
         self._data = data
-        self._at = 0
+        self._at = at
 
     @property
     def left(self) -> int:
@@ -26,10 +26,11 @@ class Reader:
 
     def take(self, size: int) -> bytes:
         """Return the next `size` bytes."""
-        if size > self.left:
+        end = self._at + size
+        if end > len(self._data):
             raise malformed("the message is cut short")
-        self._at += size
-        return self._data[self._at - size : self._at]
+        self._at, start = end, self._at
+        return self._data[start:end]
 
     def number(self, size: int) -> int:
         """Return a number of `size` bytes, big-endian."""
@@ -37,6 +38,9 @@ class Reader:
 
     def varint(self) -> int:
         """Return a variable-length integer (RFC 9000 section 16), in any of its lengths."""
+        if self._at < len(self._data) and self._data[self._at] < 64:  # most numbers are small
+            self._at += 1
+            return self._data[self._at - 1]
         first = self.number(1)
         more = (1 << (first >> 6)) - 1
         return (first & 0x3F) << 8 * more | int.from_bytes(self.take(more), "big")
