@@ -252,7 +252,7 @@ async def test_attack_what_is_handed_in_while_another_copy_is_judged_is_kept(
         judged.set()
         await trio.sleep(1)
         assert relay.relay.pooled == 1
-        assert not relay.relay._undecided
+        assert not relay.relay._seen._undecided
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -31,11 +31,13 @@ from methrics.node.clock import Clock
 from methrics.node.durations import duration_text
 from methrics.node.network.connected import report_connectivity
 from methrics.node.network.swarm import Swarm
+from methrics.node.paths import user_paths
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
 from methrics.node.relay.given import Given, take_given
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import Relay, RelaySettings, run_relay
+from methrics.node.relay.state_folder import StateFolder
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError
 from methrics.schema.judging.book import CatalogBook
@@ -99,6 +101,12 @@ late (by default 21 days)."""
     help="Each report leaves at a random moment of the next day, or of another period. With less "
     "than a day, others see which reports came together; 0s is for tests and demos.",
 )
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of this relay, made if absent: its key, and the reports that rest. By default "
+    "`relay` in the folder of this user's data. Two relays need two folders.",
+)
 @key_option("relay")
 @json_option("Print a JSON object for each event.")
 def relay(
@@ -110,14 +118,16 @@ def relay(
     entries: tuple[str, ...],
     batch_window: float,
     rest: float,
+    state: Path | None,
     key: Path | None,
     as_json: bool,
 ) -> None:
     """Accept reports from apps, check and mix them, and publish them in bundles.
 
-    A relay writes nothing to disk and stores no address of an app. On Ctrl-C or SIGTERM it
-    publishes the reports that it still has, then ends. On SIGHUP it reads the files of --catalog
-    and --record again. Without --key, its own address changes with every start.
+    Reports rest in the folder --state until they are published, also while the relay is stopped.
+    The relay stores no address of an app, and not when or in which order reports came. On SIGHUP
+    it reads the files of --catalog and --record again. With --key, its own address follows from
+    that key, not from the one in its folder.
     """
     files = GivenFiles(catalogs, records)
     given = files.first()
@@ -135,10 +145,13 @@ def relay(
         mix=MixLimits(batch_window=batch_window, rest=rest),
         entries=tuple(of_options(_peer_id, one) for one in entries),
     )
-    seed = own_key(key) if key else None
     lines = RelayLines(settings, book, Clock(), as_json=as_json)
-    with only(lines.log):
-        trio.run(partial(_serve, book, settings, files, listen, seed, peers, lines))
+    with (
+        StateFolder(state or Path(user_paths().data, "relay")) as folder,
+        only(lines.log),
+    ):
+        seed = own_key(key) if key else folder.seed()
+        trio.run(partial(_serve, book, settings, files, listen, seed, folder, peers, lines))
 
 
 def _give(book: CatalogBook, item: Item, path: str) -> None:
@@ -175,7 +188,8 @@ async def _serve(
     settings: RelaySettings,
     files: GivenFiles,
     listen: tuple[str, ...],
-    seed: bytes | None,
+    seed: bytes,
+    state: StateFolder,
     peers: tuple[str, ...],
     lines: RelayLines,
 ) -> None:
@@ -201,6 +215,7 @@ async def _serve(
                     clock=clock,
                     rng=random.SystemRandom(),
                     stop=stop,
+                    state=state,
                 )
                 async with trio.open_nursery() as serving:
                     running: Relay = await serving.start(started)

@@ -1,14 +1,21 @@
 """Takes sealed items from submitters: opens and judges them, and shares the pool among them.
 
+An item is acknowledged after the commit that makes it rest. All answers of a request wait for that
+commit, also those of refusals and duplicates: their moment must not tell what a box contained.
+
+An erasure drops the report that it names if that report rests here, and is published itself. The
+id of the report is remembered until receivers would refuse the report as late.
+
 Nothing about a submitter is kept but a keyed hash for about a minute, and the bytes that its
 network was given (`pool_shares`). No log line is about a submitter.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import trio
@@ -21,18 +28,22 @@ from methrics.node.relay.limiter import Limiter
 from methrics.node.relay.mixer import ITEM_COST, Mixer, draw_rest
 from methrics.node.relay.notices import Notice, Notices
 from methrics.node.relay.pool_shares import PoolShares, Submitter
+from methrics.node.relay.rest_file import Changes, Resting
+from methrics.node.relay.rest_store import RestStore
 from methrics.node.relay.settings import RelaySettings
 from methrics.node.relay.submit import Reply
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.errors import RefusedError
+from methrics.schema.errors import RefusedError, StoreError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import Accepted, Refused, judge
 from methrics.schema.wire.items import Announcement, Erasure, Report
-from methrics.schema.wire.limits import REPORT_MAX
+from methrics.schema.wire.limits import DAY, REPORT_MAX
 from methrics.schema.wire.record import Record
 from methrics.schema.wire.topic import short_key
 from methrics.schema.wire.verdict import Reason
+
+_log = logging.getLogger(__name__)
 
 AGAIN_LEAST, AGAIN_MOST = 60.0, 3600.0
 """Seconds after which a full relay tells submitters to come back, at least and at most: room may
@@ -40,7 +51,8 @@ come sooner than the shares of a period end, because other relays publish items,
 
 
 class Opened(NamedTuple):
-    """The content of a box (empty if the box does not open) and its verdict."""
+    """The content of a box (empty if the box does not open) and its verdict. An empty box, which
+    only hides whether an app has reports, is OK."""
 
     verdict: Accepted | Reason
     raw: bytes = b""
@@ -49,6 +61,29 @@ class Opened(NamedTuple):
     def reason(self) -> Reason:
         """The reason of the verdict."""
         return Reason.OK if isinstance(self.verdict, Accepted) else self.verdict
+
+
+class _Pooled(NamedTuple):
+    """An item that rests once its commit succeeds: its place among the answers, when it leaves (on
+    trio's clock), what its submitter was given, and the report that it erases."""
+
+    place: int
+    resting: Resting
+    due: float
+    size: int
+    until: float
+    erases: bytes | None
+
+
+@dataclass(slots=True)
+class _Taken:
+    """The answers of one request. Those in `pooled` and `doubtful` depend on commits."""
+
+    answers: list[Reason] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
+    pooled: list[_Pooled] = field(default_factory=list)
+    doubtful: list[tuple[int, bytes]] = field(default_factory=list)
+    """Duplicates, and reports that were erased: the place of the answer, and the item's id."""
 
 
 class Intake:
@@ -65,6 +100,7 @@ class Intake:
         book: CatalogBook,
         key: BoxKey,
         mixer: Mixer,
+        store: RestStore,
         notices: Notices,
         seen: Callable[[bytes], bool],
         clock: Clock,
@@ -78,6 +114,11 @@ class Intake:
         self._book = book
         self._key = key
         self._mixer = mixer
+        self._store = store
+        self._pending: dict[bytes, int] = {}
+        """Bytes of items that are not committed yet, by id."""
+        self._erasing: set[bytes] = set()
+        """Reports whose erasure is not committed yet."""
         self._notices = notices
         self._seen = seen
         self._clock = clock
@@ -105,8 +146,7 @@ class Intake:
         room for a report of it."""
         now = trio.current_time()
         size, until = REPORT_MAX + ITEM_COST, now
-        room = self._mixer.bytes_used + size <= self._settings.mix.bytes_max
-        if room and self._shares.take(who, size, until, now):
+        if self._has_room(size) and self._shares.take(who, size, until, now):
             self._shares.give(who, size, until)
             return None
         return self._when_full(now)
@@ -114,18 +154,82 @@ class Intake:
     async def take(self, who: Submitter, boxes: Sequence[bytes]) -> tuple[Reply, list[Opened]]:
         """Open and judge the boxes, and admit their items. Return the reply, and what was
         opened."""
+        return await self._take(who, boxes, self._open)
+
+    async def take_items(
+        self, who: Submitter, items: Sequence[bytes]
+    ) -> tuple[Reply, list[Opened]]:
+        """Judge and admit items that were opened elsewhere; an empty one is an empty box. Return
+        the reply, and the verdicts."""
+        return await self._take(who, items, self._judge)
+
+    async def _take(
+        self, who: Submitter, boxes: Sequence[bytes], read: Callable[[bytes, int], Opened]
+    ) -> tuple[Reply, list[Opened]]:
         now = trio.current_time()
         allowed = self._limiter.take(who.name, len(boxes), now, listed=who.listed)
         count = 0 if self.stopping else allowed.items
-        opened = await self._worker(partial(self._open_all, boxes[:count], self._clock.now()))
+        wall = self._clock.now()
+        # An accepted catalog or record is used to judge the items in later boxes.
+        opened = await self._worker(lambda: [read(box, wall) for box in boxes[:count]])
         if self.stopping:  # perhaps meanwhile; the last bundles may have been published
             return Reply((Reason.QUOTA,) * len(boxes), int(AGAIN_LEAST)), []
-        answers = [self._admit(one, who) for one in opened]
+        taken = _Taken()
+        for one in opened:
+            taken.answers.append(self._admit(one, who, taken))
+        answers = await self._commit(taken, who)
         waits = [allowed.again] if count < len(boxes) else []
         if Reason.QUOTA in answers:
             waits.append(self._when_full(trio.current_time()))
         answers += [Reason.QUOTA] * (len(boxes) - count)
         return Reply(tuple(answers), max(waits, default=None)), opened
+
+    async def _commit(self, taken: _Taken, who: Submitter) -> list[Reason]:
+        """Wait until what was taken rests, and let it mix; return the answers."""
+        kept = False
+        try:
+            await self._store.commit(taken.changes)
+            # Without a disk, nothing that comes after the last bundles would be published.
+            kept = self._store.durable or not self.stopping
+        except StoreError as error:
+            _log.warning("reports are refused: %s", error)
+        finally:
+            for one in taken.pooled:
+                self._pending.pop(one.resting.id, None)
+                self._erasing.discard(one.erases or b"")
+        for one in taken.pooled:
+            if kept:
+                self._mix(one)
+            else:
+                self._shares.give(who, one.size, one.until)
+                taken.answers[one.place] = Reason.QUOTA
+        for index, item_id in taken.doubtful:
+            if not self._knows(item_id):
+                taken.answers[index] = Reason.QUOTA  # the commit of the first one failed
+        return taken.answers
+
+    def _mix(self, one: _Pooled) -> None:
+        """Put a committed item into the mix pool, unless it was published or erased meanwhile."""
+        resting = one.resting
+        if one.erases is not None:
+            self._mixer.discard([one.erases])
+        if self._seen(resting.id) or self._store.knows_erased(resting.id):
+            self._store.later(Changes(drops={resting.id}))
+            return
+        now = trio.current_time()
+        self._mixer.keep(resting, now, rest=max(0.0, one.due - now))
+
+    def _knows(self, item_id: bytes) -> bool:
+        return (
+            item_id in self._mixer
+            or item_id in self._pending
+            or self._seen(item_id)
+            or self._store.knows_erased(item_id)
+        )
+
+    def _has_room(self, size: int) -> bool:
+        used = self._mixer.bytes_used + sum(self._pending.values())
+        return used + size <= self._settings.mix.bytes_max
 
     def _when_full(self, now: float) -> int:
         """Return after how many seconds there may be room, not the same for everybody."""
@@ -133,16 +237,16 @@ class Intake:
         wait = AGAIN_MOST if end is None else min(max(end - now, AGAIN_LEAST), AGAIN_MOST)
         return int(wait * (1 + self._rng.random() / 4))
 
-    def _open_all(self, boxes: Sequence[bytes], now: int) -> list[Opened]:
-        """Open each box and judge its item, in a worker thread. An accepted catalog or record is
-        used to judge the items in later boxes."""
-        return [self._open(box, now) for box in boxes]
-
     def _open(self, box: bytes, now: int) -> Opened:
         try:
             raw = unseal(box, self._key)
         except RefusedError as error:
             return Opened(Reason(error.code))
+        return self._judge(raw, now)
+
+    def _judge(self, raw: bytes, now: int) -> Opened:
+        if not raw:
+            return Opened(Reason.OK)
         verdict = judge(raw, self._book, now)
         if isinstance(verdict, Refused):
             return Opened(verdict.reason, raw)
@@ -150,16 +254,23 @@ class Intake:
             return Opened(Reason.FOREIGN, raw)
         return Opened(verdict if learn(verdict, self._book) else Reason.QUOTA, raw)
 
-    def _admit(self, opened: Opened, who: Submitter) -> Reason:
-        """Put an accepted item into the pool or among the notices; return the answer."""
+    def _admit(self, opened: Opened, who: Submitter, taken: _Taken) -> Reason:
+        """Note what an accepted item changes, or put it among the notices; return the answer."""
         accepted = opened.verdict
         if isinstance(accepted, Reason):
             return accepted
         item, topic = accepted.item, self._topic(accepted)
+        index = len(taken.answers)
+        if isinstance(accepted.body, Report | Erasure):
+            if item.id in self._erasing or self._store.knows_erased(item.id):
+                taken.doubtful.append((index, item.id))
+                return Reason.ERASED
+            if self._knows(item.id):
+                taken.doubtful.append((index, item.id))
+                return Reason.DUPLICATE
+            return self._pool(topic, accepted, accepted.body, who, taken)
         if self._seen(item.id):
             return Reason.DUPLICATE
-        if isinstance(accepted.body, Report | Erasure):
-            return self._pool(topic, accepted.body.catalog, item.id, item.raw, who)
         # The app's developer signs these items. They are not about a person, so they need not
         # rest, and receivers need a record and a catalog before the reports that need them.
         notice = Notice(topic, item)
@@ -177,21 +288,34 @@ class Intake:
             return self._notices.add(notice, time=body.time, until=until)
         return self._notices.add(notice)
 
-    def _pool(self, topic: str, about: bytes, item_id: bytes, raw: bytes, who: Submitter) -> Reason:
-        if item_id in self._mixer:
-            return Reason.DUPLICATE
+    def _pool(
+        self,
+        topic: str,
+        accepted: Accepted,
+        body: Report | Erasure,
+        who: Submitter,
+        taken: _Taken,
+    ) -> Reason:
+        item = accepted.item
         now, period = trio.current_time(), self._settings.mix.rest
         wall = self._clock.now()
         window = self._settings.mix.batch_window
         until = now + (2 * period - wall % period if period else 0.0) + window
-        size = len(raw) + ITEM_COST
-        if not self._shares.take(who, size, until, now):
+        size = len(item.raw) + ITEM_COST
+        if not (self._has_room(size) and self._shares.take(who, size, until, now)):
             return Reason.QUOTA
         rest = draw_rest(wall, period, self._rng)
-        reason = self._mixer.add(topic, about, item_id, raw, now, rest=rest)
-        if reason is not Reason.OK:
-            self._shares.give(who, size, until)
-        return reason
+        resting = Resting(item.id, topic, body.catalog, item.raw, int(wall + rest))
+        erases = body.report_id(item.key) if isinstance(body, Erasure) else None
+        if isinstance(body, Erasure) and erases is not None:
+            taken.changes.drop([erases])
+            if self._store.room_for_erased(heard=False):
+                taken.changes.erased[erases] = late_from(body, self._book)
+            self._erasing.add(erases)
+        taken.changes.put(resting)
+        self._pending[item.id] = size
+        taken.pooled.append(_Pooled(len(taken.answers), resting, now + rest, size, until, erases))
+        return Reason.OK
 
     def _topic(self, accepted: Accepted) -> str:
         """Return the topic of an item; "" if the topic is not known here."""
@@ -203,3 +327,10 @@ class Intake:
             return self._book.topic_of(catalog) if catalog else ""
         mark = f"-{short_key(accepted.item.key)}/"
         return next((topic for topic in sorted(self._topics) if mark in topic), "")
+
+
+def late_from(erasure: Erasure, book: CatalogBook) -> int:
+    """Return from when on (Unix seconds) receivers refuse the erased report as late."""
+    catalog = book.get(erasure.catalog)
+    lateness = (declared.lateness for declared in catalog.types.values()) if catalog else ()
+    return (erasure.day + 1) * DAY + max(lateness, default=0)

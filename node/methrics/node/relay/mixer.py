@@ -1,7 +1,7 @@
 """The mix pool of a relay: keeps verified items for a time, shuffles them and packs bundles.
 
 The pool is pure: its methods get `now` (seconds on a clock that never goes back) and `rng`, return
-bundles, and write to no disk.
+bundles, and write to no disk. What rests is on disk, too (`rest_store`).
 
 Each item first rests for a time that its caller draws for this item alone, so that items which one
 machine submits together are not published together. The item then joins the batch window in which
@@ -21,8 +21,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from methrics.node.relay.rest_file import Resting
 from methrics.schema.wire.bundle import pack
-from methrics.schema.wire.limits import BUNDLE_AIM, BUNDLE_ITEMS_MAX, BUNDLE_MAX
+from methrics.schema.wire.limits import BUNDLE_AIM, BUNDLE_ITEMS_MAX, BUNDLE_MAX, DAY
 from methrics.schema.wire.verdict import Reason
 
 _BUNDLE_HEAD = 3 + 2 + 32
@@ -32,6 +33,10 @@ _ITEM_HEAD = 5
 ITEM_COST = 400
 """Bytes of memory that an item needs besides its own bytes: two dictionary entries, its id, and
 the name of its catalog (340 measured)."""
+
+
+OVERDUE = 4 * 3600.0
+"""Most seconds over which a relay that was down spreads the items that were due meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,13 @@ class Mixer:
         self._keep(self._window(topic, now + rest), item_id, pooled)
         return Reason.OK
 
+    def keep(self, resting: Resting, now: float, *, rest: float) -> None:
+        """Keep an item that was acknowledged for `rest` seconds and then until its window closes,
+        even if others have taken its room meanwhile."""
+        if resting.id not in self._window_of:
+            window = self._window(resting.topic, now + rest)
+            self._keep(window, resting.id, Pooled(resting.catalog, resting.raw))
+
     def put_back(self, mixed: Mixed, now: float) -> None:
         """Put the items of a bundle back until the current window ends, because no peer of the
         topic was connected. They were acknowledged, so they are kept even if others have taken
@@ -202,6 +214,19 @@ def draw_rest(now: float, period: float, rng: random.Random) -> float:
     relays published it first.
     """
     return period - now % period + rng.random() * period if period else 0.0
+
+
+def rest_again(leaves: int, now: int, period: float, rng: random.Random) -> float:
+    """Return for how many seconds an item rests on that was to leave at `leaves` (both Unix
+    seconds), when a relay starts again.
+
+    If that moment has passed, it is drawn anew: what was due while the relay was down must not
+    leave in one bundle, which would show when these items came. So it is if the moment is further
+    away than any that is drawn: then the clock was wrong.
+    """
+    if now < leaves <= now + max(2 * period, 2 * DAY):
+        return float(leaves - now)
+    return rng.random() * min(period, OVERDUE)
 
 
 def shuffled(topic: str, pooled: Mapping[bytes, Pooled], rng: random.Random) -> list[Mixed]:

@@ -18,11 +18,13 @@ in whatever bundle it comes next, and is published when its rest ends. Then it i
 that costs a duplicate, and shows that this relay had it.
 
 A relay stores no data about its submitters (MARS-2, DEB-9): handlers get no address, the limiter
-keeps a keyed hash for about a minute, no log line is about a submitter, and the relay writes to no
-disk. The answer OK means that the item is in memory. There it rests for a time drawn for this item
-alone, so that items which one machine submits together are not published together. A relay that is
-stopped publishes its pool. A relay that is killed loses its pool, so submitters send each report to
-two relays.
+keeps a keyed hash for about a minute, no log line is about a submitter, and what rests on disk has
+neither an address nor a time or order of arrival (`rest_file`). The answer OK means that the item
+is on disk. There it rests for a time drawn for this item alone, so that items which one machine
+submits together are not published together. A relay that is stopped or killed publishes nothing
+early: what rests is published after the next start. An item leaves the disk once a peer has it. A
+relay that is killed in between publishes it twice. Without a state folder, as in tests, items rest
+in memory, and a relay that is stopped publishes its pool.
 """
 
 from __future__ import annotations
@@ -43,20 +45,25 @@ from methrics.node.relay import submit
 from methrics.node.relay.boxes import BoxKey
 from methrics.node.relay.catalog_exchange import CatalogExchange
 from methrics.node.relay.clock_watch import ClockWatch, gaps_of
-from methrics.node.relay.intake import Intake
-from methrics.node.relay.mixer import Mixed, Mixer
+from methrics.node.relay.intake import Intake, late_from
+from methrics.node.relay.mixer import Mixed, Mixer, rest_again
 from methrics.node.relay.notices import Notice, Notices
 from methrics.node.relay.record_exchange import RecordExchange, records_of
+from methrics.node.relay.rest_file import NAME as REST_NAME
+from methrics.node.relay.rest_file import Changes, SqliteRest
+from methrics.node.relay.rest_store import RestStore
+from methrics.node.relay.seen_items import SeenItems
 from methrics.node.relay.settings import RelaySettings, RelayStatistics
+from methrics.node.relay.state_folder import StateFolder
 from methrics.node.relay.submit import Reply
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import RefusedError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import BundleVerdict, judge_bundle, record_wait
 from methrics.schema.judging.judge import Accepted
-from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.bundle import pack_notice
 from methrics.schema.wire.envelope import split
+from methrics.schema.wire.items import Erasure
 from methrics.schema.wire.record import Record
 from methrics.schema.wire.topic import parse_topic, short_key
 from methrics.schema.wire.verdict import Decision, Reason
@@ -67,7 +74,7 @@ _log = logging.getLogger(__name__)
 
 
 class Relay:
-    """One relay, with all its state in memory. Programs use `run_relay`; tests may call methods."""
+    """One relay. Programs use `run_relay`; tests may call methods."""
 
     def __init__(
         self,
@@ -79,6 +86,7 @@ class Relay:
         rng: random.Random,
         key: BoxKey | None = None,
         worker: Worker | None = None,
+        store: RestStore | None = None,
     ) -> None:
         self.statistics = RelayStatistics()
         self.mixer = Mixer(settings.mix)
@@ -89,21 +97,22 @@ class Relay:
         self._rng = rng
         self._key = key or BoxKey.fresh()
         self._worker = worker or Threads(settings.threads)
-        self._seen = Seen(settings.seen)
-        self._undecided: set[bytes] = set()
-        """Ids of accepted items of which it is not decided yet whether they are passed on."""
+        self._seen = SeenItems(settings.seen)
         self._topics = frozenset(settings.topics)
         self._watch = ClockWatch()
         self.exchange = CatalogExchange(swarm, book, rng.random, self._fetched)
         self.records = RecordExchange(swarm, book, settings.topics, rng.random, self._fetched)
+        self._store = store or RestStore(clock=clock)
+        self._load()
         self._notices = Notices(book, settings.topics, every=settings.record_every, rng=rng.random)
         self._intake = Intake(
             settings,
             book=book,
             key=self._key,
             mixer=self.mixer,
+            store=self._store,
             notices=self._notices,
-            seen=self._settled,
+            seen=self._seen.settled,
             clock=clock,
             rng=rng,
             worker=self._worker,
@@ -111,6 +120,13 @@ class Relay:
         )
         self._wake = trio.Event()
         self._flushing = trio.CancelScope()
+
+    def _load(self) -> None:
+        """Let what rested when the relay ended rest on."""
+        now, period = self._clock.now(), self._settings.mix.rest
+        for one in self._store.resting:
+            rest = rest_again(one.leaves, now, period, self._rng)
+            self.mixer.keep(one, trio.current_time(), rest=rest)
 
     @property
     def pooled(self) -> int:
@@ -169,7 +185,7 @@ class Relay:
         for accepted in (await self._judge(topic, bundle)).accepted:
             self._seen.discard(accepted.item.id)
             self._learnt(topic, accepted)
-            self._undecided.discard(accepted.item.id)
+            self._seen.decide([accepted.item.id])
 
     async def validate(self, topic: str, peer: PeerId, data: bytes) -> Outcome:
         """Judge a bundle of another node on `topic` by the same rules as every node."""
@@ -188,7 +204,7 @@ class Relay:
             self._learnt(topic, accepted)
         if verdict.decision is Decision.ACCEPT:
             self._heard(topic, peer, verdict.accepted)
-        self._undecided.difference_update(one.item.id for one in verdict.accepted)
+        self._seen.decide([one.item.id for one in verdict.accepted])
         if verdict.waits_for is None:
             return verdict.decision
         return self._wait(topic, peer, data, verdict, verdict.waits_for)
@@ -217,28 +233,39 @@ class Relay:
 
     async def _judge(self, topic: str, data: bytes) -> BundleVerdict:
         now = self._clock.now()
-
-        def judged() -> BundleVerdict:
-            verdict = judge_bundle(data, self._book, now, self._seen, topic=topic)
-            self._undecided.update(one.item.id for one in verdict.accepted)
-            return verdict
-
-        return await self._worker(judged)
-
-    def _settled(self, item_id: bytes) -> bool:
-        """Whether an item was published or passed on, so that it need not be kept."""
-        return item_id in self._seen and item_id not in self._undecided
+        return await self._worker(
+            lambda: judge_bundle(data, self._book, now, self._seen, topic=topic)
+        )
 
     def _heard(self, topic: str, peer: PeerId, accepted: Iterable[Accepted]) -> None:
         """Forget pooled items that the swarm now passes on. If that is not certain, keep them
         instead, and forget that they were heard."""
+        self._erase(accepted)
         if too_late() or not self._passed_on(topic, peer):
             for one in accepted:
                 self._seen.discard(one.item.id)
             return
-        self.statistics.elsewhere += self.mixer.discard(one.item.id for one in accepted)
+        self.statistics.elsewhere += self._drop(one.item.id for one in accepted)
         for one in accepted:
             self._notices.sent(Notice(topic, one.item), trio.current_time())
+
+    def _erase(self, accepted: Iterable[Accepted]) -> None:
+        """Drop the resting reports that erasures of others name, and remember what they name."""
+        for one in accepted:
+            if isinstance(one.body, Erasure):
+                erased = one.body.report_id(one.item.key)
+                self._drop([erased])
+                if self._store.room_for_erased(heard=True):
+                    until = late_from(one.body, self._book)
+                    self._store.later(Changes(erased={erased: until}))
+
+    def _drop(self, ids: Iterable[bytes]) -> int:
+        """Forget pooled items, on disk, too; return how many there were."""
+        found = [item_id for item_id in ids if item_id in self.mixer]
+        if found:
+            self.mixer.discard(found)
+            self._store.later(Changes(drops=set(found)))
+        return len(found)
 
     def _passed_on(self, topic: str, forwarder: PeerId) -> bool:
         """Whether somebody besides the forwarder takes what is accepted now whom no stranger can
@@ -258,7 +285,8 @@ class Relay:
             _log.warning("%s; let NTP set it: good reports are refused", skew)
 
     async def mix(self) -> None:
-        """Publish due items until `stop` is called; then publish the whole pool."""
+        """Publish due items until `stop` is called; then publish the whole pool, if it would be
+        lost."""
         with trio.CancelScope() as self._flushing:
             while not self._intake.stopping:
                 now = trio.current_time()
@@ -281,11 +309,11 @@ class Relay:
         now = trio.current_time()
         for notice in self._notices.take(now, everything=everything):
             await self._publish_notice(notice)
-        mixed = self.mixer.take(now, self._rng, everything=everything)
+        mixed = self.mixer.take(now, self._rng, everything=everything and not self._store.durable)
         # Note the items as seen before they are sent: they must not return to us as new.
         for one in mixed:
             for _, raw in one.items:
-                self._seen.add(split(raw))
+                self._seen.add_settled(split(raw))
         for one in mixed:
             await self._publish(one)
 
@@ -294,6 +322,8 @@ class Relay:
         if await self._handed(mixed.topic, mixed.bundle):
             self.statistics.bundles += 1
             self.statistics.published += len(mixed.items)
+            self._store.later(Changes(drops={item_id for item_id, _ in mixed.items}))
+            await self._store.flush()
             return
         _log.warning("no peer of %s took a bundle; keeping its items", mixed.topic)
         self.mixer.put_back(mixed, trio.current_time())
@@ -302,7 +332,7 @@ class Relay:
             self._seen.discard(item_id)
 
     async def _publish_notice(self, notice: Notice) -> None:
-        new = self._seen.add(notice.item)
+        new = self._seen.add_settled(notice.item)
         if await self._handed(notice.topic, pack_notice(notice.item.raw)):
             self._notices.sent(notice, trio.current_time())
             return
@@ -336,27 +366,38 @@ async def run_relay(
     rng: random.Random,
     worker: Worker | None = None,
     stop: trio.Event | None = None,
+    state: StateFolder | None = None,
     task_status: Started = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `stop` is set (then publish the pool and return) or until cancelled.
+    """Serve until `stop` is set or until cancelled.
+
+    What the relay acknowledges rests in the folder `state`, whose lock the caller holds. Without
+    one, it rests in memory, and a relay that is stopped publishes it early.
 
     `book` contains the catalogs known at the start; the relay adds further ones. With
     `nursery.start` the caller gets the `Relay` once it answers requests. Raises ConfigError if
-    `swarm` has already joined one of the topics, or serves one of the protocols.
+    `swarm` has already joined one of the topics, or serves one of the protocols; StoreError if what
+    rests cannot be read.
     """
-    relay = Relay(swarm, book, settings, clock=clock, rng=rng, worker=worker)
-    for topic in settings.topics:
-        await swarm.join(topic, partial(relay.validate, topic))
-    swarm.serve(submit.RELAY, relay.describe, request_max=submit.DESCRIBE_MAX)
-    relay.exchange.serve()
-    relay.records.serve()
-    swarm.serve(submit.SUBMIT, relay.submit, request_max=submit.SUBMIT_MAX)
-    task_status.started(relay)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(relay.exchange.run)
-        nursery.start_soon(relay.records.run)
-        async with trio.open_nursery() as mixing:
-            mixing.start_soon(relay.mix)
-            await (trio.Event() if stop is None else stop).wait()
-            relay.stop()
-        nursery.cancel_scope.cancel()
+    file = SqliteRest(state.file(REST_NAME)) if state else None
+    store = RestStore(file, clock=clock, worker=worker)
+    try:
+        relay = Relay(swarm, book, settings, clock=clock, rng=rng, worker=worker, store=store)
+        for topic in settings.topics:
+            await swarm.join(topic, partial(relay.validate, topic))
+        swarm.serve(submit.RELAY, relay.describe, request_max=submit.DESCRIBE_MAX)
+        relay.exchange.serve()
+        relay.records.serve()
+        swarm.serve(submit.SUBMIT, relay.submit, request_max=submit.SUBMIT_MAX)
+        task_status.started(relay)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.run)
+            nursery.start_soon(relay.exchange.run)
+            nursery.start_soon(relay.records.run)
+            async with trio.open_nursery() as mixing:
+                mixing.start_soon(relay.mix)
+                await (trio.Event() if stop is None else stop).wait()
+                relay.stop()
+            nursery.cancel_scope.cancel()
+    finally:
+        await store.close()

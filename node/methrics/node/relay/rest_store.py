@@ -1,0 +1,161 @@
+"""Keeps what rests at a relay, and commits the changes of many requests together.
+
+A commit waits for the disk, which takes milliseconds; so all requests that come meanwhile share the
+next one. Each of them is answered after its commit, whatever it brought, so that the moment of the
+answer does not tell whether anything was accepted.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import trio
+
+from methrics.node.clock import Clock
+from methrics.node.process.worker import Threads, Worker, inline
+from methrics.node.relay.rest_file import Changes, MemoryRest, RestFile
+from methrics.schema.errors import StoreError
+
+_log = logging.getLogger(__name__)
+
+TIDY_EVERY = 60.0
+"""Seconds between two times that traces of dropped items and of the order of arrival are removed,
+at least."""
+
+TIDY_SHARE = 100
+"""A time of tidying that takes a second is followed by this many seconds without one, because no
+commit can be made meanwhile."""
+
+FLUSH_WITHIN = 1.0
+"""Most seconds until what nobody waits for is committed."""
+
+ERASED_MAX = 500_000
+"""Most erased reports that are remembered, about 100 bytes of memory and 50 of disk each. Half of
+them may be of erasures that came on topics, which strangers can make at no cost."""
+
+
+class _Batch:
+    def __init__(self) -> None:
+        self.asked = Changes()
+        """Changes of those who wait; if they fail, those are told."""
+        self.led = False
+        self.done = trio.Event()
+        self.error: StoreError | None = StoreError("rest-unusable", "a write has not ended")
+
+
+class RestStore:
+    """The items that rest at one relay, in `file`. Only one trio thread may use it.
+
+    `resting` and `erased` are as of the start; later changes come from `commit` and `later`.
+    """
+
+    def __init__(
+        self, file: RestFile | None = None, *, clock: Clock, worker: Worker | None = None
+    ) -> None:
+        self.durable = file is not None
+        """Whether what rests outlives the process."""
+        self._file = file or MemoryRest()
+        self._clock = clock
+        self._worker = (worker or Threads(1)) if self.durable else inline
+        self._using = trio.Lock()
+        self._batch = _Batch()
+        self._later = Changes()
+        self._dirty = trio.Event()
+        self.resting, self.erased = self._file.load()
+
+    def knows_erased(self, report_id: bytes) -> bool:
+        """Whether the author of this report has erased it, as far as this relay remembers."""
+        return report_id in self.erased
+
+    def room_for_erased(self, *, heard: bool) -> bool:
+        """Whether another erased report can be remembered. `heard`: from a topic."""
+        return len(self.erased) < (ERASED_MAX // 2 if heard else ERASED_MAX)
+
+    async def commit(self, changes: Changes) -> None:
+        """Make the changes, together with those of all who call this while another commit runs.
+        Returns once they would survive a power cut. Raises StoreError if none of them was made."""
+        batch = self._batch
+        batch.asked.add(changes)
+        with trio.CancelScope(shield=True):
+            if batch.led:
+                await batch.done.wait()
+            else:
+                batch.led = True
+                await self._lead(batch)
+        if batch.error is not None:
+            raise batch.error
+
+    async def _lead(self, batch: _Batch) -> None:
+        try:
+            async with self._using:
+                self._batch = _Batch()
+                later, self._later = self._later, Changes()
+                together = Changes()
+                together.add(later)
+                together.add(batch.asked)
+                try:
+                    await self._worker(partial(self._file.write, together))
+                except StoreError as error:
+                    batch.error = error
+                    later.add(self._later)
+                    self._later = later
+                else:
+                    batch.error = None
+                    self.erased.update(together.erased)
+        finally:
+            batch.done.set()
+
+    def later(self, changes: Changes) -> None:
+        """Make changes with the next commit, for which nobody waits. They are repeated until they
+        succeed."""
+        self._later.add(changes)
+        self.erased.update(changes.erased)
+        self._dirty.set()
+
+    async def flush(self) -> None:
+        """Commit what waits, if possible; a failure is logged."""
+        try:
+            await self.commit(Changes())
+        except StoreError as error:
+            _log.warning("what rests cannot be written: %s", error)
+
+    async def run(self) -> None:
+        """Commit what nobody waits for, and remove traces, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._flush)
+            nursery.start_soon(self._tidy)
+
+    async def _flush(self) -> None:
+        while True:
+            await self._dirty.wait()
+            await trio.sleep(FLUSH_WITHIN)
+            self._dirty = trio.Event()
+            await self.flush()
+
+    async def _tidy(self) -> None:
+        wait = TIDY_EVERY
+        while True:
+            await trio.sleep(wait)
+            began = trio.current_time()
+            await self.tidy()
+            wait = max(TIDY_EVERY, TIDY_SHARE * (trio.current_time() - began))
+
+    async def tidy(self) -> None:
+        """Remove traces of dropped items and of the order of arrival now. A failure is logged."""
+        now = self._clock.now()
+        self.erased = {one: until for one, until in self.erased.items() if until > now}
+        try:
+            with trio.CancelScope(shield=True):
+                async with self._using:
+                    await self._worker(partial(self._file.tidy, now))
+        except StoreError as error:
+            _log.warning("what rests cannot be tidied: %s", error)
+
+    async def close(self) -> None:
+        """Commit what waits, remove traces, and close the file."""
+        with trio.CancelScope(shield=True):
+            await self.flush()
+            await self.tidy()
+            async with self._using:
+                await self._worker(self._file.close)
