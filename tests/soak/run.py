@@ -139,7 +139,8 @@ class Network:
             if other.startswith("r") and other != name:
                 common += ["--peer", address]
         if name.startswith("r"):
-            return ["relay", "--rest", "0s", "--batch-window", "0.5s", *common]
+            state = str(self.folder / f"{name}.state")
+            return ["relay", "--rest", "0s", "--batch-window", "0.5s", "--state", state, *common]
         return ["aggregate", str(self.folder / f"{name}.duckdb"), *common]
 
     async def start(self, name: str) -> None:

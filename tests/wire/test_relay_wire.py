@@ -197,23 +197,13 @@ def record(home: Path) -> None:
 
 
 async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
-    """A relay that is stopped publishes its pooled reports before its batch window ends."""
+    """A relay that is stopped publishes nothing early, but after the next start."""
     record(tmp_path)
     (tmp_path / "record.cbor").write_bytes(RECORD.raw)
     ears = Ears()
-    serving = [
-        "relay",
-        "--catalog",
-        str(SIGNED),
-        "--record",
-        str(tmp_path / "record.cbor"),
-        "--listen",
-        LISTEN,
-        "--batch-window",
-        "1h",
-        "--json",
-    ]
-    with command(*serving) as relay:
+    serving = ["relay", "--catalog", str(SIGNED), "--record", str(tmp_path / "record.cbor")]
+    serving += ["--listen", LISTEN, "--state", str(tmp_path / "state"), "--rest", "0s", "--json"]
+    with command(*serving, "--batch-window", "1h") as relay:
         listening = await said(relay)
         addrs = listening["addrs"]
         assert isinstance(addrs, list)
@@ -228,17 +218,37 @@ async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
             assert (publisher.returncode, err) == (0, "")
             lines = [json.loads(line) for line in out.splitlines()]
             assert [line["event"] for line in lines] == ["sent", "sent", "pass", "waiting"]
-            assert ears.items == []
             relay.send_signal(signal.SIGTERM)
-            await ears.wait_for(2)
-            assert sorted(raw.hex() for raw in ears.items) == sorted(
-                line["raw"] for line in lines[:2]
-            )
             while (stopped := await said(relay))["event"] == "counts":
                 pass  # each minute
             assert stopped["event"] == "stopped"
-            assert (stopped["pooled"], stopped["published"]) == (0, 2)
+            assert (stopped["pooled"], stopped["published"]) == (2, 0)
             assert await trio.to_thread.run_sync(lambda: relay.wait(timeout=60)) == 0
+        assert ears.items == []
+    with command(*serving, "--batch-window", "0.2s") as relay:
+        again = (await said(relay))["addrs"]
+        assert isinstance(again, list)
+        assert again[0].rpartition("/p2p/")[2] == addrs[0].rpartition("/p2p/")[2]
+        async with open_swarm(listen=[LISTEN]) as peer:
+            await peer.join(CATALOG.topic, ears)
+            peer.keep(again[0])
+            await ears.wait_for(2)
+        assert sorted(raw.hex() for raw in ears.items) == sorted(line["raw"] for line in lines[:2])
+        relay.send_signal(signal.SIGTERM)
+        assert await trio.to_thread.run_sync(lambda: relay.wait(timeout=60)) == 0
+
+
+async def test_two_relays_in_one_folder_are_told_apart(tmp_path: Path) -> None:
+    serving = ["relay", "--catalog", str(SIGNED), "--listen", LISTEN, "--json"]
+    with command(*serving) as relay:
+        assert (await said(relay))["event"] == "listening"
+        with command(*serving) as second:
+            out, err = await trio.to_thread.run_sync(lambda: second.communicate(timeout=60))
+        assert (second.returncode, out) == (3, "")
+        assert "another relay uses" in err
+        assert "--state DIR" in err
+        relay.send_signal(signal.SIGTERM)
+        assert await trio.to_thread.run_sync(lambda: relay.wait(timeout=60)) == 0
 
 
 PUBLISHER = [sys.executable, "-P", "-m", "methrics.node.publisher"]

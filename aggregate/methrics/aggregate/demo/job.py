@@ -77,7 +77,7 @@ def run_job(folder: Path, *, apps: int, days: int, clock: Clock, say: Say, tick:
         stores = (folder / "aggregator-a.duckdb", folder / "aggregator-b.duckdb")
         first, first_at = _aggregator(fleet, "aggregator-a", own, stores[0], ())
         second, second_at = _aggregator(fleet, "aggregator-b", own, stores[1], (first_at,))
-        relay, relay_at = _relay(fleet, own, (first_at, second_at))
+        relay, relay_at = _relay(fleet, own, folder / "relay", (first_at, second_at))
         say(f"two aggregators and a relay are up ({relay_at.partition('/p2p/')[0]})")
         sent = _live(
             fleet, folder, own.signed, relay_at, apps=apps, days=days, clock=clock, tick=tick
@@ -147,8 +147,8 @@ def _given(own: Namespace) -> list[str]:
     return ["--catalog", str(own.signed), "--record", str(own.record)]
 
 
-def _relay(fleet: Fleet, own: Namespace, peers: tuple[str, ...]) -> tuple[Child, str]:
-    arguments = ["relay", *_given(own), "--listen", LISTEN]
+def _relay(fleet: Fleet, own: Namespace, state: Path, peers: tuple[str, ...]) -> tuple[Child, str]:
+    arguments = ["relay", *_given(own), "--listen", LISTEN, "--state", str(state)]
     arguments += ["--batch-window", BATCH_WINDOW, "--rest", "0s"]
     for peer in peers:
         arguments += ["--peer", peer]
