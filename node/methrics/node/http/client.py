@@ -18,7 +18,7 @@ import trio
 from trio.abc import Stream
 
 from methrics.node.http.url import Address, Proxy, proxy_of
-from methrics.schema.errors import RefusedError, UnreachableError
+from methrics.schema.errors import RefusedError, RemoteError, UnreachableError
 from methrics.schema.wire.verdict import Reason
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ async def _tunnel(stream: Stream, proxy: Proxy, address: Address) -> None:
     try:
         await stream.send_all((http.send(request) or b"") + (http.send(h11.EndOfMessage()) or b""))
         answer = await _response(stream, http)
-    except (trio.BrokenResourceError, trio.ClosedResourceError, RefusedError) as error:
+    except (trio.BrokenResourceError, trio.ClosedResourceError, RemoteError) as error:
         raise UnreachableError("proxy", "the proxy does not answer as a proxy does") from error
     if not 200 <= answer.status_code < 300:
         raise UnreachableError("proxy", f"the proxy refuses: {answer.status_code}")
@@ -204,11 +204,14 @@ async def _response(stream: Stream, http: h11.Connection) -> h11.Response:
 
 
 async def _event(stream: Stream, http: h11.Connection) -> Any:
+    ended = False
     try:
         while (event := http.next_event()) is h11.NEED_DATA:
-            http.receive_data(await stream.receive_some(_PIECE))
-    except h11.RemoteProtocolError as error:
-        if http.their_state is h11.CLOSED or "closed" in str(error):
+            data = await stream.receive_some(_PIECE)
+            ended = not data
+            http.receive_data(data)
+    except h11.RemoteProtocolError:
+        if ended:
             raise _cut() from None
         raise RefusedError(Reason.MALFORMED, "the answer is no HTTP") from None
     return event

@@ -196,6 +196,9 @@ class _Connection:
             return False
         if not isinstance(request, h11.Request):
             return False
+        if _is_ambiguous(request):
+            await _plain(self._send, 400, b"this request has two lengths")
+            return False
         self._head_only = request.method == b"HEAD"
         try:
             await self._app(self._scope(request), self._receive, self._send)
@@ -288,6 +291,12 @@ class _Connection:
             for _ in range(16):
                 if not await self._read():
                     return
+
+
+def _is_ambiguous(request: h11.Request) -> bool:
+    """Whether a proxy in front may read another length than h11 does (request smuggling)."""
+    names = {name for name, _ in request.headers}
+    return {b"content-length", b"transfer-encoding"} <= names
 
 
 def _ends(error: Exception) -> bool:
