@@ -58,6 +58,9 @@ from methrics.node.network.libp2p import frames
 from methrics.node.network.libp2p.reach import Reach, dialable
 from methrics.node.network.libp2p.requests import OversizeError, read_message
 from methrics.node.network.libp2p.signing import sign, validly_signed
+from methrics.node.ohttp import binary_http, inner
+from methrics.node.ohttp.envelope import open_box, seal
+from methrics.node.ohttp.key_config import ExitKey, decode_key_configs, encode_key_configs
 from methrics.node.relay import boxes, submit
 from methrics.node.relay.record_exchange import decode_records
 from methrics.schema.catalog.catalog import load
@@ -71,6 +74,7 @@ from methrics.schema.wire import bundle, codec, envelope, items, record, topic
 from methrics.schema.wire.manifest import Manifest as SignedBody
 from methrics.schema.wire.manifest import read_manifest, sign_manifest
 from methrics.schema.wire.shard import Shard
+from methrics.schema.wire.verdict import Reason
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "schema" / "vectors" / "v1"
@@ -180,6 +184,52 @@ def unsealed(data: bytes) -> None:
 
 def sealed_seeds() -> list[bytes]:
     return [boxes.seal(raw, BOX_KEY.public) for raw in item_seeds()[:20]]
+
+
+EXIT_KEY = ExitKey.from_seed(7, bytes(32))
+
+
+def opened(data: bytes) -> None:
+    """A box for an exit, as an entry or anyone else sends it."""
+    inner.decode_question(open_box(data, {7: EXIT_KEY}).message)
+
+
+def opened_seeds() -> list[bytes]:
+    return [seal(EXIT_KEY.config, one).box for one in question_seeds()]
+
+
+def question(data: bytes) -> None:
+    """What is read has one encoding."""
+    found = inner.decode_question(data)
+    assert inner.encode_question(found.resource, found.content) == data
+
+
+def question_seeds() -> list[bytes]:
+    asked = [(inner.RECORDS, CATALOG.topic.encode()), (inner.DESCRIPTORS, b""), (inner.BOX, b"")]
+    items = [(inner.BOX, raw) for raw in item_seeds()[:20]]
+    return [inner.encode_question(resource, content) for resource, content in asked + items]
+
+
+def exit_answer_seeds() -> list[bytes]:
+    ok, full = inner.Answer(Reason.OK, NOW), inner.Answer(Reason.QUOTA, NOW, again=60)
+    records = inner.Answer(Reason.OK, NOW, items=(b"record", bytes(300)))
+    found = [inner.encode_answer(one, box=True) for one in (ok, full)]
+    return [*found, *(inner.encode_answer(one, box=False) for one in (ok, records))]
+
+
+def http_request(data: bytes) -> None:
+    """What is read can be written and read again."""
+    found = binary_http.decode_request(data)
+    assert binary_http.decode_request(binary_http.encode_request(found)) == found
+
+
+def http_response(data: bytes) -> None:
+    found = binary_http.decode_response(data)
+    assert binary_http.decode_response(binary_http.encode_response(found)) == found
+
+
+def key_configs_seeds() -> list[bytes]:
+    return [encode_key_configs([EXIT_KEY.config] * count) for count in (1, 2)]
 
 
 def reply(data: bytes) -> None:
@@ -396,6 +446,12 @@ TARGETS: dict[str, Target] = {
     "gate": Target(gate, item_seeds, ()),
     "topic": Target(named_topic, topic_seeds),
     "box": Target(unsealed, sealed_seeds),
+    "box for an exit": Target(opened, opened_seeds),
+    "question": Target(question, question_seeds),
+    "answer of an exit": Target(inner.decode_answer, exit_answer_seeds),
+    "binary HTTP request": Target(http_request, question_seeds),
+    "binary HTTP response": Target(http_response, exit_answer_seeds),
+    "key configurations": Target(decode_key_configs, key_configs_seeds),
     "submit request": Target(submit.decode_request, request_seeds),
     "submit reply": Target(reply, request_seeds),
     "describe request": Target(submit.decode_describe_request, request_seeds),

@@ -38,7 +38,7 @@ EXIT_ID_SIZE = 32
 BOXES_MAX = 64
 """Most boxes in one request, so that a request costs an exit about 20 ms of processor time."""
 
-BOX_MAX = (ITEM_MAX // 1280 + 2) * 1280 + 7 + 32 + 16
+BOX_MAX = (ITEM_MAX // 1280 + 1) * 1280 + 7 + 32 + 16
 """Most bytes of a box: the steps of the largest item, the header, the sender's key, the tag."""
 
 BOXES_SIZE = 256 * 1024
