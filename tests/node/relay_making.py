@@ -20,6 +20,7 @@ from methrics.node.relay import submit
 from methrics.node.relay.boxes import seal as seal_box
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import Relay, RelaySettings, run_relay
+from methrics.node.relay.state_folder import StateFolder
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.judging.book import CatalogBook
@@ -92,7 +93,11 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    *, book: CatalogBook | None = None, collector: bool = True, **changes: object
+    *,
+    book: CatalogBook | None = None,
+    collector: bool = True,
+    state: StateFolder | None = None,
+    **changes: object,
 ) -> AsyncIterator[Scene]:
     fields: dict[str, object] = {
         "topics": (TOPIC,),
@@ -117,6 +122,7 @@ async def scene(
                 rng=random.Random(3),
                 worker=inline,
                 stop=stop,
+                state=state,
                 task_status=task_status,
             )
         )

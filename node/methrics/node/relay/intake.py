@@ -203,9 +203,8 @@ class Intake:
             else:
                 self._shares.give(who, one.size, one.until)
                 taken.answers[one.place] = Reason.QUOTA
-        for index, item_id in taken.doubtful:
-            if not self._knows(item_id):
-                taken.answers[index] = Reason.QUOTA  # the commit of the first one failed
+        for place, item_id in taken.doubtful:
+            taken.answers[place] = self._known(item_id) or Reason.QUOTA  # another commit failed
         return taken.answers
 
     def _mix(self, one: _Pooled) -> None:
@@ -219,13 +218,12 @@ class Intake:
         now = trio.current_time()
         self._mixer.keep(resting, now, rest=max(0.0, one.due - now))
 
-    def _knows(self, item_id: bytes) -> bool:
-        return (
-            item_id in self._mixer
-            or item_id in self._pending
-            or self._seen(item_id)
-            or self._store.knows_erased(item_id)
-        )
+    def _known(self, item_id: bytes) -> Reason | None:
+        """Return what is known of an item, if commits that have not ended yet succeed."""
+        if item_id in self._erasing or self._store.knows_erased(item_id):
+            return Reason.ERASED
+        known = item_id in self._mixer or item_id in self._pending or self._seen(item_id)
+        return Reason.DUPLICATE if known else None
 
     def _has_room(self, size: int) -> bool:
         used = self._mixer.bytes_used + sum(self._pending.values())
@@ -260,14 +258,11 @@ class Intake:
         if isinstance(accepted, Reason):
             return accepted
         item, topic = accepted.item, self._topic(accepted)
-        index = len(taken.answers)
         if isinstance(accepted.body, Report | Erasure):
-            if item.id in self._erasing or self._store.knows_erased(item.id):
-                taken.doubtful.append((index, item.id))
-                return Reason.ERASED
-            if self._knows(item.id):
-                taken.doubtful.append((index, item.id))
-                return Reason.DUPLICATE
+            known = self._known(item.id)
+            if known is not None:
+                taken.doubtful.append((len(taken.answers), item.id))
+                return known
             return self._pool(topic, accepted, accepted.body, who, taken)
         if self._seen(item.id):
             return Reason.DUPLICATE

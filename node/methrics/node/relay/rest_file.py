@@ -27,25 +27,16 @@ PAGE_SIZE = 8192
 """Bytes. A row with the largest report fits into a page; pages that overflow are in the order of
 arrival."""
 
-_TABLES = """
-CREATE TABLE {fresh}rest (
+_TABLES = f"""
+CREATE TABLE rest (
     id BLOB PRIMARY KEY, topic TEXT NOT NULL, catalog BLOB NOT NULL, raw BLOB NOT NULL,
     leaves INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE {fresh}erased (id BLOB PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE erased (id BLOB PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE beat (half INTEGER NOT NULL);
+INSERT INTO beat VALUES (0);
+PRAGMA user_version = {LAYOUT};
 """
-
-_REWRITE = (
-    _TABLES.format(fresh="fresh_")
-    + """
-INSERT INTO fresh_rest SELECT * FROM rest ORDER BY id;
-INSERT INTO fresh_erased SELECT * FROM erased ORDER BY id;
-DROP TABLE rest;
-DROP TABLE erased;
-ALTER TABLE fresh_rest RENAME TO rest;
-ALTER TABLE fresh_erased RENAME TO erased;
-"""
-)
 
 _CODES = {
     sqlite3.SQLITE_FULL: "rest-full",
@@ -181,9 +172,9 @@ class SqliteRest:
                 "use that release, or give another folder with --state DIR",
             )
         if layout == 0:
-            tables = _TABLES.format(fresh="")
-            beat = "CREATE TABLE beat (half INTEGER NOT NULL); INSERT INTO beat VALUES (0);"
-            self._script(f"{tables}{beat}PRAGMA user_version = {LAYOUT};")
+            with self._transaction():
+                for statement in _TABLES.split(";"):
+                    con.execute(statement)
 
     def load(self) -> tuple[list[Resting], dict[bytes, int]]:
         """Return all items by id, and the erased reports."""
@@ -207,20 +198,15 @@ class SqliteRest:
     def tidy(self, now: int) -> None:
         """Write all pages anew, in the order of ids, and empty the log."""
         with self._errors():
-            with self._transaction():
-                self._con.execute("DELETE FROM erased WHERE until <= ?", (now,))
-            self._script(_REWRITE)
+            self._con.execute("DELETE FROM erased WHERE until <= ?", (now,))
+            # It copies the file in memory (`temp_store`): a copy on disk would leave traces, too.
+            self._con.execute("VACUUM")
             self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close the file; SQLite then removes the log."""
         with self._errors():
             self._con.close()
-
-    def _script(self, statements: str) -> None:
-        with self._transaction():
-            for statement in statements.split(";"):
-                self._con.execute(statement)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

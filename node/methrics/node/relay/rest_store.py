@@ -61,6 +61,7 @@ class RestStore:
         self._using = trio.Lock()
         self._batch = _Batch()
         self._later = Changes()
+        self._untidy = True
         self._dirty = trio.Event()
         self.resting, self.erased = self._file.load()
 
@@ -102,6 +103,7 @@ class RestStore:
                     self._later = later
                 else:
                     batch.error = None
+                    self._untidy = True
                     self.erased.update(together.erased)
         finally:
             batch.done.set()
@@ -138,7 +140,8 @@ class RestStore:
         while True:
             await trio.sleep(wait)
             began = trio.current_time()
-            await self.tidy()
+            if self._untidy:
+                await self.tidy()
             wait = max(TIDY_EVERY, TIDY_SHARE * (trio.current_time() - began))
 
     async def tidy(self) -> None:
@@ -149,6 +152,7 @@ class RestStore:
             with trio.CancelScope(shield=True):
                 async with self._using:
                     await self._worker(partial(self._file.tidy, now))
+                    self._untidy = False
         except StoreError as error:
             _log.warning("what rests cannot be tidied: %s", error)
 
