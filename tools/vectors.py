@@ -19,6 +19,7 @@ from vector_bundles import bundles
 from vector_bytes import encoding, envelope, signature
 from vector_catalogs import catalogs
 from vector_content import accepted, circumstance, content
+from vector_envelopes import envelopes
 from vector_histories import histories
 from vector_manifests import manifests
 from vector_permitted import permitted, permitted_catalogs
@@ -164,6 +165,18 @@ def build_reconcile() -> Files:
     }
 
 
+def build_envelopes() -> Files:
+    """All files of the folder `envelopes`: name to content."""
+    files: Files = {}
+    for name, says, given in envelopes(World()):
+        found = {key: _hex(value) for key, value in given.items()}
+        right = name.split("-")[1] == "ok"
+        if name in files or right != (found["expect"]["result"] == "ok"):  # type: ignore[index]
+            raise ValueError(f"{name} is a duplicate, or has another result")
+        files[name] = {"says": says, **found}
+    return files
+
+
 def build_lists() -> dict[str, str]:
     """The files of codes: name to text."""
     return {name: "".join(f"{code}\n" for code in sorted(codes)) for name, codes in LISTS.items()}
@@ -205,12 +218,13 @@ def main() -> int:
     made |= {f"v1/records/{name}.json": _text(file) for name, file in build_histories().items()}
     made |= {f"v1/manifests/{name}.json": _text(file) for name, file in build_manifests().items()}
     made |= {f"v1/reconcile/{name}.json": _text(file) for name, file in build_reconcile().items()}
+    made |= {f"v1/envelopes/{name}.json": _text(file) for name, file in build_envelopes().items()}
     made |= build_lists()
     top = FOLDER.parent
     paths = [*FOLDER.rglob("*.json"), *top.glob("*.txt")]
     found = {path.relative_to(top).as_posix(): path.read_text() for path in paths}
     if write:
-        for folder in ("requests", "records", "manifests", "reconcile"):
+        for folder in ("requests", "records", "manifests", "reconcile", "envelopes"):
             (FOLDER / folder).mkdir(parents=True, exist_ok=True)
         for name in found.keys() - made.keys():
             (top / name).unlink()

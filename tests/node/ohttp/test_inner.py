@@ -57,8 +57,8 @@ answers = st.builds(
 @given(resources, st.binary(max_size=3000))
 @example(BOX, b"")
 @example(BOX, bytes(ITEM_MAX))
-@example(BOX, bytes(STEP - 37))
-@example(BOX, bytes(STEP - 36))
+@example(BOX, bytes(STEP - 40))
+@example(BOX, bytes(STEP - 39))
 def test_a_question_is_read_back(resource: str, content: bytes) -> None:
     message = encode_question(resource, content)
     assert len(message) % STEP == 0
