@@ -84,7 +84,8 @@ def _read_box(given: dict[str, object]) -> dict[str, object]:
 def _read_answer(given: dict[str, object]) -> dict[str, object]:
     message = encode_question(str(given["resource"]), given["content"])  # type: ignore[arg-type]
     sealed = seal(KEY.config, message, ephemeral=EPHEMERAL)
-    answer = decode_answer(sealed.open(given["answer"]))  # type: ignore[arg-type]
+    response = sealed.open(given["answer"])  # type: ignore[arg-type]
+    answer = decode_answer(response, box=given["resource"] == BOX)
     return {
         "answer": str(answer.reason),
         "time": answer.time,
@@ -234,7 +235,12 @@ def _bad_answers() -> Iterator[Scenario]:
     for name, says, response in (
         ("127", "a response of 127 bytes", good[:-1]),
         ("padding-other", "padding with a byte other than 0", good[:-1] + b"\x01"),
-        ("8192", "twice the size that is needed", good.ljust(2 * ANSWER_STEP, b"\x00")),
+        (
+            "4096",
+            "an answer to a box of 4,096 bytes",
+            encode_answer(Answer(Reason.OK, NOW), box=False),
+        ),
+        ("129", "a response of 129 bytes", good + b"\x00"),
         ("status", "another status", _response(fields, status=500)),
         ("header", "a header field", _response(fields, headers=((b"server", b"example"),))),
         ("reason", "an answer that is not a reason code", _response(fields | {"answer": "fine"})),
@@ -246,6 +252,10 @@ def _bad_answers() -> Iterator[Scenario]:
         ("not-http", "CBOR alone, padded", encode(fields).ljust(ANSWER_SIZE, b"\x00")),
     ):
         yield f"answer-{name}", says, _answered(response)
+    small = "an answer to another question of 128 bytes"
+    yield "answer-128", small, _answered(good, RECORDS)
+    twice = good.ljust(2 * ANSWER_STEP, b"\x00")
+    yield "answer-8192", "twice the size that is needed", _answered(twice, RECORDS)
     answer = _answered(good)["answer"]
     assert isinstance(answer, bytes)
     for name, says, raw in (

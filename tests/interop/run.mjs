@@ -1,15 +1,17 @@
 // Judges every vector of a folder and prints each verdict as a line of JSON: {name, verdict, expected, agrees}.
 //
-// Usage: node run.mjs VECTORS_DIR [requests | records | manifests | reconcile | flips [MOST]]
+// Usage: node run.mjs VECTORS_DIR [requests | records | manifests | reconcile | envelopes | flips [MOST]]
 // With `requests`, the vectors of streams and messages below the folder are run instead, and `verdict` is the outcome.
 // With `records`, the histories of records below the folder are read, in the given order and in reverse.
 // With `manifests`, the manifests below the folder are read.
 // With `reconcile`, fingerprints and digests below the folder are computed, and requests and replies are read.
+// With `envelopes`, the key configurations, boxes and answers below the folder are read and sealed again.
 // With `flips`, every vector whose name starts with `ok-` is judged with any one byte of it changed instead, at MOST
 // places of each at most, and the lines are {name, places, accepted: places where the changed bytes were accepted}.
 
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import { outcome as outcomeOfEnvelope } from './envelopes.mjs'
 import { outcome } from './requests.mjs'
 import { hex, readItem } from './item.mjs'
 import { readManifest } from './manifest.mjs'
@@ -83,6 +85,10 @@ if (mode === 'requests') {
 } else if (mode === 'manifests') {
   for (const [name, { bytes, now, expect }] of readVectors(join(folder, 'manifests'))) {
     say(compared(name, readManifest(bytesOf(bytes), now), expect))
+  }
+} else if (mode === 'envelopes') {
+  for (const [name, vector] of readVectors(join(folder, 'envelopes'))) {
+    say(compared(name, outcomeOfEnvelope(name, vector), vector.expect))
   }
 } else if (mode === 'reconcile') {
   for (const [name, vector] of readVectors(join(folder, 'reconcile'))) {

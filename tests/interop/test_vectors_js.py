@@ -45,6 +45,12 @@ def test_javascript_reads_the_same_manifests(program: Path) -> None:
     assert {line["name"]: line["verdict"] for line in lines} == expected(VECTORS / "manifests")
 
 
+def test_javascript_opens_and_seals_the_same_envelopes(program: Path) -> None:
+    lines = run(program, "run.mjs", str(VECTORS), "envelopes")
+    assert len(lines) > 55
+    assert {line["name"]: line["verdict"] for line in lines} == expected(VECTORS / "envelopes")
+
+
 @pytest.mark.shows("NEW-2")
 def test_javascript_compares_sets_and_reads_requests_in_the_same_way(program: Path) -> None:
     lines = run(program, "run.mjs", str(VECTORS), "reconcile")

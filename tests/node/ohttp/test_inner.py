@@ -156,6 +156,14 @@ def test_an_answer_to_a_box_is_read_back(answer: Answer) -> None:
     assert decode_answer(encode_answer(answer, box=True)) == answer
 
 
+def test_an_answer_to_another_question_is_no_answer_to_a_box() -> None:
+    for box in (True, False):
+        message = encode_answer(Answer(Reason.OK, 5), box=box)
+        assert decode_answer(message, box=box) == Answer(Reason.OK, 5)
+        with pytest.raises(RefusedError):
+            decode_answer(message, box=not box)
+
+
 def test_a_hint_of_more_than_a_day_is_taken_for_a_day() -> None:
     message = encode_answer(Answer(Reason.QUOTA, 5, AGAIN_MAX + 1), box=True)
     assert decode_answer(message).again == AGAIN_MAX

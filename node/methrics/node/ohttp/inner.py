@@ -130,17 +130,20 @@ def encode_answer(answer: Answer, *, box: bool) -> bytes:
     raise ValueError("the answer is too large")
 
 
-def decode_answer(message: bytes) -> Answer:
+def decode_answer(message: bytes, *, box: bool | None = None) -> Answer:
     """Decode an answer. A hint of more than `AGAIN_MAX` is taken for `AGAIN_MAX`.
 
-    Raises RefusedError `oversize` or `malformed` for all bytes that `encode_answer` does not
-    write."""
+    `box`: whether it has to be the answer to a box, or one to another question; None: it may be
+    either. Raises RefusedError `oversize` or `malformed` for all bytes that `encode_answer` does
+    not write.
+    """
     if len(message) > ANSWER_STEP << ANSWER_DOUBLINGS:
         raise RefusedError(Reason.OVERSIZE, "the answer is too large")
     content = decode_response(message).content
     answer = _read_answer(decode(content, limit=len(content)))
-    box = len(message) == ANSWER_SIZE
-    if (box and answer.items) or encode_answer(answer, box=box) != message:
+    small = len(message) == ANSWER_SIZE
+    other = box is not None and box != small
+    if other or (small and answer.items) or encode_answer(answer, box=small) != message:
         raise malformed("not the one encoding of an exit's answer")
     again = None if answer.again is None else min(answer.again, AGAIN_MAX)
     return Answer(answer.reason, answer.time, again, answer.items)

@@ -107,7 +107,8 @@ class Visit:
         if not reply.answers:
             return self._unanswered(exit_, "the entry gets no answer from it", reply.again or 0)
         try:
-            answer = inner.decode_answer(sealed.open(reply.answers[0]))
+            response = sealed.open(reply.answers[0])
+            answer = inner.decode_answer(response, box=resource == inner.BOX)
         except RefusedError as error:
             return self._unanswered(exit_, error.message)
         self.times[exit_.id] = answer.time
