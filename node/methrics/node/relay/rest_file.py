@@ -23,9 +23,15 @@ NAME = "rest.db"
 LAYOUT = 1
 """The version of the tables; SQLite's `user_version`."""
 
-PAGE_SIZE = 8192
-"""Bytes. A row with the largest report fits into a page; pages that overflow are in the order of
-arrival."""
+PAGE_SIZE = 4096
+"""Bytes. Ids are random, so each item costs about one page of the log."""
+
+LOG_PAGES = 8000
+"""Pages of the log after which SQLite copies them to the file: 32 MiB, or some ten thousand items.
+Copying costs less if many items share a page."""
+
+CACHE = 64 * 1024
+"""KiB of memory for pages of the file."""
 
 _TABLES = f"""
 CREATE TABLE rest (
@@ -162,7 +168,9 @@ class SqliteRest:
         con.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         con.execute("PRAGMA secure_delete = ON")
         con.execute("PRAGMA temp_store = MEMORY")
+        con.execute(f"PRAGMA cache_size = -{CACHE}")
         con.execute("PRAGMA journal_mode = WAL")
+        con.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         con.execute("PRAGMA synchronous = FULL")
         (layout,) = con.execute("PRAGMA user_version").fetchone()
         if layout not in (0, LAYOUT):
