@@ -1,7 +1,9 @@
 """Kills aggregators at random points of all that they do, and checks their files after each kill.
 
     python tools/kills.py --times 200 --seed 7
+    python tools/kills.py --relays --times 100
 
+With `--relays`, it kills relays while apps publish, and checks that every report reaches its row.
 Prints in which operations the kills have landed. The exit code is 1 if something acknowledged was
 lost, something was stored twice, or something that was erased came back; the folder stays then.
 """
@@ -19,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/aggregate")]
 
+from tests.kills.relays import kill_relays  # noqa: E402
 from tests.kills.run import kill  # noqa: E402
 from tests.kills.scene import OPERATIONS  # noqa: E402
 
@@ -30,6 +33,7 @@ def main() -> int:
     parser.add_argument(
         "--only", action="append", choices=OPERATIONS, help="an operation, repeatable"
     )
+    parser.add_argument("--relays", action="store_true", help="kill relays instead")
     given = parser.parse_args()
     folder, began = Path(tempfile.mkdtemp(prefix="kills-")), time.monotonic()
 
@@ -38,11 +42,14 @@ def main() -> int:
 
     say(f"{given.times} kills with --seed {given.seed} in {folder}")
     try:
-        tally = kill(folder, given.times, given.seed, say, given.only or OPERATIONS)
+        if given.relays:
+            lines = [kill_relays(folder, given.times, given.seed, say).line()]
+        else:
+            lines = [*kill(folder, given.times, given.seed, say, given.only or OPERATIONS).lines()]
     except AssertionError as error:
         say(f"FAILED: {error}")
         raise
-    for line in tally.lines():
+    for line in lines:
         say(line)
     shutil.rmtree(folder)
     return 0

@@ -5,8 +5,9 @@
         lab.cut(["app-1"], ["relay"])
 
 Each host has one IPv6 address of its own, in a /32 of its own, and one cable to the router. So a
-host sees only packets that are from it or to it, as on the internet. Addresses are of the block for
-documentation (RFC 9637). They are 16 bytes long, so that a search for one finds no other bytes.
+host sees only packets that are from it or to it, as on the internet. The addresses look public, so
+that relays dial each other, but nobody has them. They are 16 bytes long, so that a search for one
+finds no other bytes.
 
 It needs root, network namespaces, and the programs `ip`, `tc`, `nft` and `tcpdump`. The namespaces
 are named after this process; those of one that was killed are deleted by the next.
@@ -168,7 +169,7 @@ class Host:
     def __init__(self, lab: Lab, name: str, number: int) -> None:
         self.name = name
         self.space = lab.space(name)
-        network = f"3fff:{0x100 + number:x}:5eed:1"
+        network = f"2fff:{0x100 + number:x}:5eed:1"
         self.gateway = f"{network}::1"
         self.address = f"{network}:a11:{number:x}:c0de:{0x1000 + 7 * number:x}"
         self.folder = lab.folder / name

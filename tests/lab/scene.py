@@ -108,8 +108,15 @@ def reports_of(host: Host) -> dict[str, bytes]:
 
 
 def stored(host: Host) -> set[str]:
-    """The ids of the reports that an aggregator has exported, in hexadecimal."""
-    beside = directory_beside(host.folder / "collected.duckdb")
+    """The ids of the reports that the aggregator of a host has exported."""
+    return stored_in(host.folder / "collected.duckdb")
+
+
+def stored_in(file: Path) -> set[str]:
+    """The ids of the reports that an aggregator has exported, in hexadecimal; each is there once.
+
+    Raises AssertionError for a report that is there twice."""
+    beside = directory_beside(file)
     if not beside.is_dir():
         return set()
     try:
