@@ -5,6 +5,9 @@ The published bytes are those of RFC 9458 Appendix A.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from aes_cipher import AES_128_GCM
 from hypothesis import example, given, settings
@@ -45,6 +48,17 @@ def test_the_example_of_rfc_9458_holds() -> None:
     assert decode_request(opened.message) == Request(b"GET", b"https", b"example.com", b"/")
     assert opened.seal(RESPONSE, NONCE) == ANSWER
     assert decode_response(sealed.open(ANSWER)) == Response(200)
+
+
+def test_the_base_install_can_seal() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules |= dict.fromkeys(('cryptography', 'pyhpke', 'trio', 'libp2p'))\n"
+        "from methrics.node.ohttp import envelope, inner, key_config\n"
+        "key = key_config.ExitKey.fresh(1)\n"
+        "envelope.seal(key.config, inner.encode_question(inner.BOX, b''))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_example_is_for_algorithms_that_an_exit_does_not_take() -> None:
