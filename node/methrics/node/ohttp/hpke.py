@@ -1,8 +1,8 @@
 """HPKE in base mode (RFC 9180): DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305 (pure).
 
 This module only combines X25519 and the cipher of libsodium with the HMAC of Python. pyhpke takes
-three times as long to open a box; the HPKE of `cryptography` cannot export a secret, which the
-answers of RFC 9458 need. Tests compare with both, and with the vectors of the RFC.
+twice as long to open a box; the HPKE of `cryptography` cannot export a secret, which the answers of
+RFC 9458 need (docs/decisions/0031-hpke.md). Tests compare with both, and with the RFC's vectors.
 
 A context is for one message: its nonce is that of sequence number 0.
 """
