@@ -24,6 +24,11 @@ class TokenBucket:
         self._tokens -= taken
         return taken
 
+    def there(self, now: float) -> int:
+        """Returns how many whole tokens there are."""
+        self._fill(now)
+        return int(self._tokens)
+
     def spend(self, amount: float, now: float) -> float:
         """Removes `amount` tokens, even if there are fewer. Returns the seconds until the number of
         tokens is no longer negative; 0 if it is not."""

@@ -149,7 +149,7 @@ class Intake:
         if self._has_room(size) and self._shares.take(who, size, until, now):
             self._shares.give(who, size, until)
             return None
-        return self._when_full(now)
+        return self.when_full()
 
     async def take(self, who: Submitter, boxes: Sequence[bytes]) -> tuple[Reply, list[Opened]]:
         """Open and judge the boxes, and admit their items. Return the reply, and what was
@@ -161,7 +161,7 @@ class Intake:
     ) -> tuple[Reply, list[Opened]]:
         """Judge and admit items that were opened elsewhere; an empty one is an empty box. Return
         the reply, and the verdicts."""
-        return await self._take(who, items, self._judge)
+        return await self._take(who, items, self.judged)
 
     async def _take(
         self, who: Submitter, boxes: Sequence[bytes], read: Callable[[bytes, int], Opened]
@@ -174,15 +174,19 @@ class Intake:
         opened = await self._worker(lambda: [read(box, wall) for box in boxes[:count]])
         if self.stopping:  # perhaps meanwhile; the last bundles may have been published
             return Reply((Reason.QUOTA,) * len(boxes), int(AGAIN_LEAST)), []
+        answers = await self.admit(opened, who)
+        waits = [allowed.again] if count < len(boxes) else []
+        if Reason.QUOTA in answers:
+            waits.append(self.when_full())
+        answers += [Reason.QUOTA] * (len(boxes) - count)
+        return Reply(tuple(answers), max(waits, default=None)), opened
+
+    async def admit(self, opened: Sequence[Opened], who: Submitter) -> list[Reason]:
+        """Admit the items that were accepted; return the answers, once what they say is safe."""
         taken = _Taken()
         for one in opened:
             taken.answers.append(self._admit(one, who, taken))
-        answers = await self._commit(taken, who)
-        waits = [allowed.again] if count < len(boxes) else []
-        if Reason.QUOTA in answers:
-            waits.append(self._when_full(trio.current_time()))
-        answers += [Reason.QUOTA] * (len(boxes) - count)
-        return Reply(tuple(answers), max(waits, default=None)), opened
+        return await self._commit(taken, who)
 
     async def _commit(self, taken: _Taken, who: Submitter) -> list[Reason]:
         """Wait until what was taken rests, and let it mix; return the answers."""
@@ -229,9 +233,9 @@ class Intake:
         used = self._mixer.bytes_used + sum(self._pending.values())
         return used + size <= self._settings.mix.bytes_max
 
-    def _when_full(self, now: float) -> int:
+    def when_full(self) -> int:
         """Return after how many seconds there may be room, not the same for everybody."""
-        end = self._shares.next_end()
+        now, end = trio.current_time(), self._shares.next_end()
         wait = AGAIN_MOST if end is None else min(max(end - now, AGAIN_LEAST), AGAIN_MOST)
         return int(wait * (1 + self._rng.random() / 4))
 
@@ -240,9 +244,11 @@ class Intake:
             raw = unseal(box, self._key)
         except RefusedError as error:
             return Opened(Reason(error.code))
-        return self._judge(raw, now)
+        return self.judged(raw, now)
 
-    def _judge(self, raw: bytes, now: int) -> Opened:
+    def judged(self, raw: bytes, now: int) -> Opened:
+        """Judge an item that came out of a box, in a worker thread. Nothing is an empty box. An
+        accepted catalog or record is used to judge later items."""
         if not raw:
             return Opened(Reason.OK)
         verdict = judge(raw, self._book, now)

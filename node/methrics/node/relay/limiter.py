@@ -53,14 +53,30 @@ class Limiter:
     def take(self, name: bytes, wanted: int, now: float, *, listed: bool = False) -> Allowed:
         """Allow the peer of `name` up to `wanted` items, and count them as submitted. `now` is in
         seconds on a clock that never goes back."""
+        size = self._size(listed=listed)
+        count = self._bucket(name, now, listed=listed).take(wanted, now)
+        return Allowed(count, math.ceil(min(wanted - count, size) * 60 / size))
+
+    def take_all(self, name: bytes, wanted: int, now: float, *, listed: bool = False) -> Allowed:
+        """Allow the peer of `name` all of `wanted` items, or none and count none, so that who asks
+        for many at once in vain does not use up what would be allowed a moment later."""
+        bucket = self._bucket(name, now, listed=listed)
+        there = bucket.there(now)
+        if there < wanted:
+            return Allowed(0, math.ceil((wanted - there) * 60 / self._size(listed=listed)))
+        return Allowed(bucket.take(wanted, now), 0)
+
+    def _size(self, *, listed: bool) -> float:
+        return float(self._listed_per_minute if listed else self._per_minute)
+
+    def _bucket(self, name: bytes, now: float, *, listed: bool) -> TokenBucket:
         self._forget(now)
-        size = float(self._listed_per_minute if listed else self._per_minute)
         bucket = self._buckets.get(name)
         if bucket is None:
+            size = self._size(listed=listed)
             bucket = self._buckets[name] = TokenBucket(rate=size / 60, size=size, now=now)
         self._buckets.move_to_end(name)
-        count = bucket.take(wanted, now)
-        return Allowed(count, math.ceil(min(wanted - count, size) * 60 / size))
+        return bucket
 
     def _forget(self, now: float) -> None:
         buckets = self._buckets

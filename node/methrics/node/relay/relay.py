@@ -1,6 +1,6 @@
 """The relay service: accepts sealed items from submitters, mixes them and publishes bundles.
 
-Theory of operation. Six parts share one `Relay` object and one trio thread:
+Theory of operation. Seven parts share one `Relay` object and one trio thread:
 - `submit` (a request handler) opens and judges boxes (`intake`), admits each item to the mix pool
   or to the notices, and answers one reason code per box;
 - `describe` (a request handler) answers with the box key, the topics, and a topic's records;
@@ -8,7 +8,8 @@ Theory of operation. Six parts share one `Relay` object and one trio thread:
   as every node. A bundle that cannot be judged yet waits, whole, in the swarm;
 - `mix` publishes the items of each batch window when the window closes, and notices at once;
 - `exchange` sends catalogs to peers that ask, and asks peers for listed catalogs;
-- `records` does the same with the records of namespaces.
+- `records` does the same with the records of namespaces;
+- `doors` opens boxes as an exit, and brings them to exits as an entry (`door_service`).
 
 A relay forgets nothing that it has not passed on. A pooled item leaves the pool early only if a
 bundle with it was accepted in time, and a peer that this relay has chosen itself (a direct or
@@ -31,7 +32,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -45,9 +46,11 @@ from methrics.node.relay import submit
 from methrics.node.relay.boxes import BoxKey
 from methrics.node.relay.catalog_exchange import CatalogExchange
 from methrics.node.relay.clock_watch import ClockWatch, gaps_of
-from methrics.node.relay.intake import Intake, late_from
+from methrics.node.relay.door_service import DoorParts, DoorService
+from methrics.node.relay.intake import Intake, Opened, late_from
 from methrics.node.relay.mixer import Mixed, Mixer, rest_again
 from methrics.node.relay.notices import Notice, Notices
+from methrics.node.relay.pool_shares import Submitter
 from methrics.node.relay.record_exchange import RecordExchange, records_of
 from methrics.node.relay.rest_file import NAME as REST_NAME
 from methrics.node.relay.rest_file import Changes, SqliteRest
@@ -87,6 +90,7 @@ class Relay:
         key: BoxKey | None = None,
         worker: Worker | None = None,
         store: RestStore | None = None,
+        parts: DoorParts | None = None,
     ) -> None:
         self.statistics = RelayStatistics()
         self.mixer = Mixer(settings.mix)
@@ -117,6 +121,17 @@ class Relay:
             rng=rng,
             worker=self._worker,
             learnt=self._learnt,
+        )
+        self.doors = DoorService(
+            swarm,
+            parts or DoorParts(),
+            settings,
+            intake=self._intake,
+            book=book,
+            clock=clock,
+            rng=rng,
+            worker=self._worker,
+            noted=self._noted,
         )
         self._wake = trio.Event()
         self._flushing = trio.CancelScope()
@@ -162,9 +177,13 @@ class Relay:
             return self._answer(Reply((Reason(error.code),)))
         who = self._intake.submitter(peer, self._swarm.origin(peer))
         reply, opened = await self._intake.take(who, boxes)
-        self._watch_clock(who.name, [(one.reason, one.raw) for one in opened])
-        self._wake.set()
+        self._noted(who, opened)
         return self._answer(reply)
+
+    def _noted(self, who: Submitter, opened: Sequence[Opened]) -> None:
+        """Use what the items of a request tell, and what they bring."""
+        self._watch_clock(who.name, [(one.reason, one.raw) for one in opened if one.raw])
+        self._wake.set()
 
     def _answer(self, reply: Reply) -> bytes:
         self.statistics.answers.update(str(reason) for reason in reply.answers)
@@ -365,6 +384,7 @@ async def run_relay(
     clock: Clock,
     rng: random.Random,
     worker: Worker | None = None,
+    parts: DoorParts | None = None,
     stop: trio.Event | None = None,
     state: StateFolder | None = None,
     task_status: Started = trio.TASK_STATUS_IGNORED,
@@ -382,18 +402,27 @@ async def run_relay(
     file = SqliteRest(state.file(REST_NAME)) if state else None
     store = RestStore(file, clock=clock, worker=worker)
     try:
-        relay = Relay(swarm, book, settings, clock=clock, rng=rng, worker=worker, store=store)
+        relay = Relay(
+            *(swarm, book, settings),
+            clock=clock,
+            rng=rng,
+            worker=worker,
+            store=store,
+            parts=parts,
+        )
         for topic in settings.topics:
             await swarm.join(topic, partial(relay.validate, topic))
         swarm.serve(submit.RELAY, relay.describe, request_max=submit.DESCRIBE_MAX)
         relay.exchange.serve()
         relay.records.serve()
+        relay.doors.serve()
         swarm.serve(submit.SUBMIT, relay.submit, request_max=submit.SUBMIT_MAX)
         task_status.started(relay)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.run)
             nursery.start_soon(relay.exchange.run)
             nursery.start_soon(relay.records.run)
+            nursery.start_soon(relay.doors.run)
             async with trio.open_nursery() as mixing:
                 mixing.start_soon(relay.mix)
                 await (trio.Event() if stop is None else stop).wait()

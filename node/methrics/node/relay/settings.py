@@ -27,6 +27,14 @@ class RelaySettings:
     parts, so that strangers who fill the rest do not crowd them out."""
     entry_items_per_minute: int = 6000
     """Most items that the relay accepts from one of `entries` per minute: those of many apps."""
+    roles: tuple[str, ...] = ("entry", "exit")
+    """What the relay does for apps: as an entry it brings boxes to exits, as an exit it opens
+    them."""
+    boxes_per_minute: int = 6000
+    """Most boxes that each door takes from one network (an IPv4 /24 or an IPv6 /48) per minute: an
+    app brings a few per hour, so this is enough for thousands of apps behind one entry."""
+    entry_boxes_per_minute: int = 60_000
+    """Most boxes that the exit takes from one of `entries` per minute."""
     description_life: int = 3600
     """Seconds for which the relay's description is valid."""
     seen: int = 500_000
@@ -41,6 +49,8 @@ class RelaySettings:
     """Most seconds for which a relay that is stopped publishes its pool."""
 
     def __post_init__(self) -> None:
+        if not self.roles or not {"entry", "exit"}.issuperset(self.roles):
+            raise ConfigError("bad-role", "a relay is an entry, an exit, or both", "give --role")
         if len(self.topics) > submit.TOPICS_MAX:
             raise ConfigError(
                 "too-many-topics",
