@@ -84,7 +84,7 @@ class RealInstall(Install):
         self._delivery = Delivery(
             self.disk,
             Erasures(self.disk),
-            Listing(Records(self.disk), 1, self.clock),
+            Listing(Records(self.disk), lambda: 1, self.clock),
             consent_of(self._paths, self._namespace, "relay", self.clock),
             self._route,
             "relay",

@@ -46,7 +46,7 @@ def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.shows("DEB-8")
 def test_the_users_relays_come_before_the_apps(tmp_path: Path) -> None:
-    assert entry_peers(user_paths(tmp_path), {}, default_relays=[ONE]) == Entry((ONE,))
+    assert entry_peers(user_paths(tmp_path), {}, default_relays=[ONE]) == Entry((ONE,), by_app=True)
     env = {"METHRICS_RELAYS": TWO}
     assert entry_peers(user_paths(tmp_path), env, default_relays=[ONE]) == Entry((TWO,))
     with pytest.raises(ConfigError, match="not the address of a peer"):

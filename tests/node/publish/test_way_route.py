@@ -90,8 +90,8 @@ async def test_one_relay_alone_is_both_and_words_say_so(
     found = world(Reason.OK)
     route = found.route()
     assert await route.deliver(outgoing_of(1)) == {report(0)[0]: ACKNOWLEDGED}
-    assert route.note == WORDS[Gap.RELAY]
-    assert route.sources == 1
+    assert route.findings.note == WORDS[Gap.RELAY]
+    assert route.findings.sources == 1
 
 
 async def test_two_relays_of_one_operator_are_used_and_words_say_so(
@@ -102,7 +102,7 @@ async def test_two_relays_of_one_operator_are_used_and_words_say_so(
         one.operator = "ann"
     route = found.route(user=(0, 1))
     assert await route.deliver(outgoing_of(1)) == {report(0)[0]: ACKNOWLEDGED}
-    assert route.note == WORDS[Gap.OPERATOR]
+    assert route.findings.note == WORDS[Gap.OPERATOR]
     assert entry_of(found).items == []
 
 
@@ -111,7 +111,7 @@ async def test_no_words_are_needed_where_both_hops_are_apart(
 ) -> None:
     route = world(*[Reason.OK] * 3).route(app=(0,))
     await route.deliver(outgoing_of(1))
-    assert route.note == ""
+    assert route.findings.note == ""
 
 
 async def test_attack_a_malicious_app_that_names_both_hops(
@@ -158,7 +158,7 @@ async def test_an_entry_that_dies_makes_reports_wait_and_nobody_else_sees_the_ma
     for seed in range(20):
         assert await deliver(found, seed=seed) == [Outcome(Fate.RETRY, "unreachable")]
     assert {one.address for one in found.opened} == {entry.addr}
-    assert found.unusable == {entry.addr: "the relay did not answer in time"}
+    assert found.findings.unusable == {entry.addr: "the relay did not answer in time"}
     entry.say = Reason.OK
     assert await deliver(found) == [ACKNOWLEDGED]
 
@@ -194,7 +194,7 @@ async def test_attack_an_entry_that_lets_no_box_through_counts_as_silent(
     found.relays[0].shows = [hidden.descriptor(), found.relays[0].descriptor()]
     outcomes = await found.route(app=(0,)).deliver(outgoing_of(1))
     assert set(outcomes.values()) == {Outcome(Fate.RETRY, "unreachable")}
-    assert found.unusable[found.relays[0].addr] == NO_EXIT
+    assert found.findings.unusable[found.relays[0].addr] == NO_EXIT
     assert found.memory.kept.drawn[0].silent == 1
     assert found.relays[0].items == [], "nor does the entry become the exit"
 
@@ -360,7 +360,7 @@ async def test_relays_that_cannot_be_used_are_named_with_the_reason(
         one.topics = ("other",)
     outcomes = await found.route(user=(0,)).deliver(outgoing_of(1))
     assert set(outcomes.values()) == {Outcome(Fate.RETRY, "unreachable")}
-    assert found.unusable == {found.relays[0].addr: NOT_CARRIED}
+    assert found.findings.unusable == {found.relays[0].addr: NOT_CARRIED}
     assert [one.items for one in found.relays] == [[], []]
 
 
@@ -428,7 +428,7 @@ async def test_two_exits_are_asked_for_records_and_the_entry_does_not_learn_the_
     asked = [one for one in found.relays if inner.RECORDS in one.questions]
     assert len(asked) == 2
     assert entry_of(found) not in asked
-    assert route.sources == 4
+    assert route.findings.sources == 4
 
 
 async def test_two_exits_of_one_operator_are_not_asked_if_there_is_another(

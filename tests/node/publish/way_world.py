@@ -17,14 +17,17 @@ from tests.listing import record_of
 
 import methrics.schema
 from methrics.node.clock import Clock
+from methrics.node.network.swarm import PeerId, Swarm
 from methrics.node.ohttp import inner
 from methrics.node.ohttp.envelope import open_box
 from methrics.node.ohttp.key_config import ExitKey, encode_key_config
 from methrics.node.process.worker import inline
 from methrics.node.publish.doors.interface import Boxes, Descriptors, DoorReply, boxes_of
+from methrics.node.publish.doors.libp2p import Libp2pDoor
 from methrics.node.publish.entries import KeptEntries, KeptEntry, Offer
-from methrics.node.publish.routes import Outgoing
+from methrics.node.publish.routes import Findings, Outgoing
 from methrics.node.publish.way_route import WayRoute
+from methrics.node.relay import doors
 from methrics.schema.catalog.catalog import load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import RefusedError, UnreachableError
@@ -148,7 +151,66 @@ class Relay:
             self.knows = True
             return Reason.OK
         self.items.append(raw)
+        if self.say == "hangs":
+            return Reason.OK
         return Reason(self.say) if self.knows else Reason.UNKNOWN_CATALOG
+
+
+HANG_TIME = 20.0
+"""Seconds after which an entry gives up an exit that hangs."""
+
+
+def serve_on(swarm: Swarm, relay: Relay, others: Sequence[Relay] = ()) -> None:
+    """Let a relay answer on a swarm as an entry and an exit, which knows `others`. A relay that
+    says `hangs` takes what it is handed, and then does not answer."""
+    relay.addr = swarm.addrs[0]
+    everybody = {one.id: one for one in (relay, *others)}
+
+    def shown() -> list[bytes]:
+        return [one.descriptor() for one in everybody.values()]
+
+    async def descriptors(_peer: PeerId, _body: bytes) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return doors.encode_descriptors(Descriptors(relay.time, tuple(shown())))
+
+    async def forward(_peer: PeerId, body: bytes) -> bytes:
+        asked = doors.decode_entry_request(body)
+        return await answer(everybody[asked.exit], asked.boxes)
+
+    async def take(_peer: PeerId, body: bytes) -> bytes:
+        return await answer(relay, doors.decode_exit_request(body))
+
+    async def answer(exit_: Relay, boxes: Sequence[bytes]) -> bytes:
+        await trio.lowlevel.checkpoint()
+        before = len(exit_.items)
+        answers = tuple(exit_.serve(box, shown()) for box in boxes)
+        if exit_.say == "hangs" and len(exit_.items) > before:
+            await trio.sleep(HANG_TIME if exit_ is not relay else float("inf"))
+            return doors.encode_reply(DoorReply((), 60))
+        return doors.encode_reply(DoorReply(answers))
+
+    swarm.serve(doors.DESCRIPTORS, descriptors, request_max=0)
+    swarm.serve(doors.ENTRY, forward, request_max=doors.ENTRY_REQUEST_MAX)
+    swarm.serve(doors.EXIT, take, request_max=doors.EXIT_REQUEST_MAX)
+
+
+def route_over(
+    swarm: Swarm,
+    addrs: Sequence[str],
+    *,
+    seed: int = 1,
+    timeout: float = 30,
+    clock: Clock | None = None,
+) -> WayRoute:
+    """A route over a swarm, whose entry is one of the user's relays at `addrs`."""
+    return WayRoute(
+        lambda entry: Libp2pDoor(swarm, entry.address, timeout),
+        Offer(user=tuple(addrs)),
+        Memory(),
+        clock=clock or TrioClock(),
+        rng=random.Random(seed),
+        worker=inline,
+    )
 
 
 class World:
@@ -157,7 +219,7 @@ class World:
     def __init__(self, *relays: Relay) -> None:
         self.relays = relays
         self.memory = Memory()
-        self.unusable: dict[str, str] = {}
+        self.findings = Findings()
         self.opened: list[KeptEntry] = []
         self.before_forwarding: Callable[[], None] = lambda: None
 
@@ -175,7 +237,7 @@ class World:
             clock=TrioClock(),
             rng=random.Random(seed),
             worker=inline,
-            unusable=self.unusable,
+            findings=self.findings,
         )
 
     def addrs(self, numbers: Sequence[int]) -> tuple[str, ...]:

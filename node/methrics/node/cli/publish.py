@@ -195,6 +195,7 @@ def _say(namespace: str, route: str, as_json: bool, result: PassResult) -> None:
         "clock": clock_words(result.clock_ahead) or None,
         "waiting": dict(result.waiting),
         "record": waiting_words(result.waiting) or result.note or None,
+        "way": result.way or None,
     }
     if as_json:
         document = {"event": "pass", "app": namespace, **summary, "unusable": result.unusable}
@@ -219,7 +220,7 @@ def _word(name: str, value: object) -> str:
             return f"{name} {next(iter(value.values()))} ({next(iter(value))})"
         reasons = ", ".join(f"{n} {reason}" for reason, n in value.items())
         return f"{name} {sum(value.values())} ({reasons})"
-    return str(value) if name in ("clock", "record") else f"{name} {value}"
+    return str(value) if name in ("clock", "record", "way") else f"{name} {value}"
 
 
 def _content(receipt: Receipt) -> dict[str, object]:

@@ -78,6 +78,8 @@ class PassResult:
     """Due reports that may not leave by the record of their namespace, by reason (standing.py)."""
     note: str = ""
     """What a person should know about that record, "" if two relays agree on it."""
+    way: str = ""
+    """What a person should know about the way of the reports, "" if two operators share it."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Rows of which no report was made, by reason."""
     unusable: dict[str, str] = field(default_factory=dict)

@@ -22,8 +22,8 @@ from methrics.node.process.regular import read_regular
 from methrics.schema.errors import ConfigError
 
 ADDRESSES_MAX = 64
-"""Most relays, and most peers, that one machine may be given. `RelayRoute` sends each report to two
-of the relays, `DirectRoute` connects to all of the peers."""
+"""Most relays, and most peers, that one machine may be given. `WayRoute` uses one of the
+relays for months, `RelayRoute` two for each report, `DirectRoute` connects to all of the peers."""
 
 ADDRESS_MAX = 256
 """Characters of the longest address that is accepted."""
@@ -34,10 +34,11 @@ FILE_MAX = 65_536
 
 class Entry(NamedTuple):
     """`relays` get sealed reports: multiaddresses and URLs. `peers` are for the route `direct`:
-    multiaddresses. All are complete."""
+    multiaddresses. All are complete. `by_app`: whether the app named the relays, not the user."""
 
     relays: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
+    by_app: bool = False
 
 
 def entry_peers(
@@ -50,9 +51,11 @@ def entry_peers(
     """
     named = {kind: _listed(env.get(f"METHRICS_{kind.upper()}", "")) for kind in ("relays", "peers")}
     filed = {} if all(named.values()) else _read(os.path.join(paths.config, "network.json"))
+    own = named["relays"] or _array(filed, "relays")
     return Entry(
-        relays=check_relays(named["relays"] or _array(filed, "relays") or tuple(default_relays)),
+        relays=check_relays(own or tuple(default_relays)),
         peers=check_addresses(named["peers"] or _array(filed, "peers")),
+        by_app=bool(default_relays) and not own,
     )
 
 

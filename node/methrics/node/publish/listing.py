@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from methrics.node.backoff import Backoff
 from methrics.node.clock import Clock, Rng
@@ -22,16 +23,20 @@ minutes at first, doubled with each time in a row up to six hours."""
 class Listing:
     """What the record of one namespace says about the reports in its outbox.
 
-    `relays`: how many relays or peers the person knows.
+    `relays`: returns how many relays or peers can be asked; it is called after they were.
     """
 
-    def __init__(self, records: Records, relays: int, clock: Clock) -> None:
+    def __init__(self, records: Records, relays: Callable[[], int], clock: Clock) -> None:
         self._records = records
-        self._needed = min(max(relays, 1), RELAYS_NEEDED)
+        self._relays = relays
         self._clock = clock
         self._kept = Kept()
         self.heard = False
         """Whether a relay or peer answered in the last look."""
+
+    @property
+    def _needed(self) -> int:
+        return min(max(self._relays(), 1), RELAYS_NEEDED)
 
     @property
     def agreed(self) -> tuple[bytes, ...]:

@@ -33,13 +33,18 @@ from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import Threads, Worker
 from methrics.node.publish.delivery import Delivery, OpenRoute, PassResult
 from methrics.node.publish.direct_route import DirectRoute
-from methrics.node.publish.entry import Entry, entry_peers
+from methrics.node.publish.doors.opening import open_doors
+from methrics.node.publish.entries import Offer
+from methrics.node.publish.entry import Entry, entry_peers, is_url
+from methrics.node.publish.kept_entry import EntryFile
 from methrics.node.publish.listing import Listing, waiting_words
 from methrics.node.publish.own_relays import own_relays
 from methrics.node.publish.permission import consent_of
 from methrics.node.publish.relay_route import RelayRoute
-from methrics.node.publish.routes import Route
+from methrics.node.publish.routes import Findings, Route
 from methrics.node.publish.status import write_status
+from methrics.node.publish.way_route import WayRoute
+from methrics.node.publish.ways import names_of
 from methrics.node.report.epsilon import epsilon_meter
 from methrics.node.report.route_names import ROUTES
 from methrics.node.report.threshold.keeping import threshold_meter
@@ -77,10 +82,15 @@ class PublisherSettings:
 
     @property
     def known(self) -> int:
-        """How many relays, or for the route direct peers, the person knows: by their peer ids,
-        because a relay may have several addresses."""
-        addrs = self.entry.peers if self.route == "direct" else self.entry.relays
-        return len({addr.rpartition("/p2p/")[2] for addr in addrs})
+        """How many relays, or for the route direct peers, the person knows: by their names, because
+        a relay may have several addresses."""
+        return len(names_of(self.entry.peers if self.route == "direct" else self.entry.relays))
+
+    @property
+    def offer(self) -> Offer:
+        """The addresses from which an entry may be drawn."""
+        named = self.entry.relays
+        return Offer(app=named) if self.entry.by_app else Offer(user=named)
 
     def check(self) -> None:
         """Raises ConfigError if the route is unknown, or if it has no relay or no peer to use."""
@@ -103,22 +113,46 @@ class PublisherSettings:
 
 
 def network_route(
-    settings: PublisherSettings, rng: random.Random, unusable: dict[str, str]
+    paths: Paths,
+    settings: PublisherSettings,
+    findings: Findings,
+    *,
+    clock: Clock,
+    rng: random.Random,
+    worker: Worker,
 ) -> OpenRoute:
-    """Return a function that opens the route over libp2p, with a new host key and peer id for each
-    pass. `unusable` is filled with the relays or peers that could not be used: why, by address."""
+    """Return a function that opens the route over the network, with a new host key and peer id for
+    each pass. `findings` is filled by each route. Reports go over two hops if a relay is named by
+    its URL, and to two relays at once if all are named by multiaddresses."""
+    keep = EntryFile(paths, clock.sleep)
 
     @asynccontextmanager
-    async def open_route() -> AsyncIterator[Route]:
+    async def open_direct() -> AsyncIterator[Route]:
         from methrics.node.network.libp2p import open_swarm
 
         async with open_swarm() as swarm:
-            if settings.route == "direct":
-                yield DirectRoute(swarm, settings.entry.peers, unusable=unusable)
-            else:
-                yield RelayRoute(swarm, settings.entry.relays, rng=rng, unusable=unusable)
+            yield DirectRoute(swarm, settings.entry.peers, unusable=findings.unusable)
 
-    return open_route
+    @asynccontextmanager
+    async def open_relays() -> AsyncIterator[Route]:
+        from methrics.node.network.libp2p import open_swarm
+
+        async with open_swarm() as swarm:
+            relays, unusable = settings.entry.relays, findings.unusable
+            yield RelayRoute(swarm, relays, rng=rng, unusable=unusable)
+
+    @asynccontextmanager
+    async def open_ways() -> AsyncIterator[Route]:
+        kept, offer = await worker(keep.load), settings.offer
+        usable = offer.user or (*offer.app, *kept.found, *(one.address for one in kept.drawn))
+        async with open_doors(usable) as doors:
+            yield WayRoute(
+                doors, offer, keep, clock=clock, rng=rng, worker=worker, findings=findings
+            )
+
+    if settings.route == "direct":
+        return open_direct
+    return open_ways if any(map(is_url, settings.entry.relays)) else open_relays
 
 
 async def run_publisher(
@@ -160,13 +194,13 @@ async def run_publisher(
         raise StoreError(
             "outbox-read-only", f"cannot lock {lock.path}: {error.strerror}", "set METHRICS_HOME"
         ) from error
-    unusable: dict[str, str] = {}
+    findings = Findings()
     delivery = Delivery(
         journal,
         Erasures(journal),
-        Listing(Records(journal), settings.known, clock),
+        Listing(Records(journal), lambda: findings.sources or settings.known, clock),
         consent_of(paths, namespace, settings.route, clock),
-        open_route or network_route(settings, rng, unusable),
+        open_route or network_route(paths, settings, findings, clock=clock, rng=rng, worker=worker),
         settings.route,
         clock=clock,
         rng=rng,
@@ -176,7 +210,7 @@ async def run_publisher(
         looks=settings.once,
     )
     try:
-        tell = partial(_tell, paths, namespace, unusable, on_pass)
+        tell = partial(_tell, paths, namespace, findings, on_pass)
         return await _passes(delivery, journal, settings, clock, worker, tell)
     finally:
         journal.close()
@@ -186,13 +220,14 @@ async def run_publisher(
 def _tell(
     paths: Paths,
     namespace: str,
-    unusable: dict[str, str],
+    findings: Findings,
     on_pass: Callable[[PassResult], None] | None,
     result: PassResult,
 ) -> None:
     """Pass on the result of a pass, and note for the app what was wrong in it."""
-    result.unusable.update(unusable)
-    unusable.clear()
+    result.unusable.update(findings.unusable)
+    findings.unusable.clear()
+    result.way = findings.note
     if on_pass is not None:
         on_pass(result)
     if (line := finding(result)) is not None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -73,6 +73,19 @@ class Outgoing:
 
 
 HELD = Outcome(Fate.HELD, "held")
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a route found out in a pass. `unusable`: the relays or peers that could not be used, by
+    address: why, in words. `sources`: how many relays could be asked for the records of the topic,
+    0 if that is not known. `note`: what a person should know about the way of the reports, "" if it
+    is as it should be."""
+
+    unusable: dict[str, str] = field(default_factory=dict)
+    sources: int = 0
+    note: str = ""
+
 
 UNREACHABLE = "unreachable"
 """Reason of an item that is tried again because no relay or peer could be used."""

@@ -36,6 +36,7 @@ from methrics.node.publish.routes import (
     HELD,
     UNREACHABLE,
     Fate,
+    Findings,
     Outcome,
     Outgoing,
     merge,
@@ -82,7 +83,7 @@ class WayRoute:
     """Sends every item in a box of its own through the kept entry to an exit.
 
     `open_door` returns the door of an entry. `offer`: the addresses from which an entry may be
-    drawn. `unusable` is filled with the relays that could not be used, by address: why, in words.
+    drawn. `findings` is filled while it works.
     """
 
     name = "relay"
@@ -96,21 +97,19 @@ class WayRoute:
         clock: Clock,
         rng: random.Random,
         worker: Worker,
-        unusable: dict[str, str] | None = None,
+        findings: Findings | None = None,
     ) -> None:
         if not offer.addresses:
             raise ConfigError(
                 "no-relay", "no relay is known", "give one with --relay, or METHRICS_RELAYS"
             )
-        self.sources = 1
-        self.note = ""
+        self.findings = Findings() if findings is None else findings
         self._open_door = open_door
         self._offer = offer
         self._keep = keep
         self._clock = clock
         self._rng = rng
         self._worker = worker
-        self._unusable = {} if unusable is None else unusable
         self._visit: Visit | None = None
         self._entered = False
 
@@ -120,7 +119,6 @@ class WayRoute:
         visit, pool = await self._pool(topic)
         if visit is None:
             return []
-        self.sources = len(pool)
         held: list[tuple[KnownRelay, tuple[bytes, ...]]] = []
         try:
             for exit_ in spread(pool, self._rng):
@@ -132,7 +130,7 @@ class WayRoute:
             if len(pool) > 1:
                 await self._level(visit, held, topic, known)
         except RemoteError as error:
-            self._unusable[visit.door.addr] = error.message
+            self.findings.unusable[visit.door.addr] = error.message
         return [raws for _, raws in held]
 
     async def _level(
@@ -194,7 +192,7 @@ class WayRoute:
         except HeldError:
             return merge(outcomes) if outcomes else HELD
         except RemoteError as error:
-            self._unusable[visit.door.addr] = error.message
+            self.findings.unusable[visit.door.addr] = error.message
         return merge(outcomes) if outcomes else Outcome(Fate.RETRY, UNREACHABLE, again)
 
     async def _hand(self, visit: Visit, exit_: KnownRelay, item: Pair, outgoing: Outgoing) -> Asked:
@@ -224,9 +222,9 @@ class WayRoute:
         if self._visit is None:
             return None, ()
         found = self._visit.exits(topic)
-        self.note = WORDS[found.gap]
+        self.findings.note, self.findings.sources = WORDS[found.gap], len(found.relays)
         if not found.relays:
-            self._unusable[self._visit.door.addr] = NOT_CARRIED
+            self.findings.unusable[self._visit.door.addr] = NOT_CARRIED
             return None, ()
         return self._visit, found.relays
 
@@ -239,7 +237,7 @@ class WayRoute:
             try:
                 await visit.enter(self._clock.now(), self._rng)
             except RemoteError as error:
-                self._unusable[entry.address] = error.message
+                self.findings.unusable[entry.address] = error.message
                 await self._changed(partial(self._silent, entry))
                 continue
             await self._changed(partial(self._answered, entry, visit))
@@ -248,7 +246,7 @@ class WayRoute:
 
     def _visit_of(self, entry: KeptEntry) -> Visit:
         named = Named(self._offer.user, (self._offer.app, entry.company))
-        return Visit(self._open_door(entry), named, self._unusable)
+        return Visit(self._open_door(entry), named, self.findings.unusable)
 
     async def _changed(self, change: Callable[[KeptEntries], tuple[KeptEntries, T]]) -> T:
         return await self._worker(partial(self._keep.update, change))
