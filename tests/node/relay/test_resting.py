@@ -191,8 +191,8 @@ async def test_attack_the_moment_of_an_answer_does_not_tell_what_a_box_had(
         async def take(name: str, item: bytes) -> None:
             who = intake.submitter(relay.collector.peer_id, b"origin")
             began = trio.current_time()
-            reply, _ = await intake.take_items(who, [item])
-            times[name] = (round(trio.current_time() - began, 3), reply.answers[0])
+            (answer,) = await intake.admit([intake.judged(item, relay.relay._clock.now())], who)
+            times[name] = (round(trio.current_time() - began, 3), answer)
 
         for name, item in {
             "new": report(2),

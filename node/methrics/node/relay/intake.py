@@ -12,7 +12,6 @@ network was given (`pool_shares`). No log line is about a submitter.
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -42,8 +41,6 @@ from methrics.schema.wire.limits import DAY, REPORT_MAX
 from methrics.schema.wire.record import Record
 from methrics.schema.wire.topic import short_key
 from methrics.schema.wire.verdict import Reason
-
-_log = logging.getLogger(__name__)
 
 AGAIN_LEAST, AGAIN_MOST = 60.0, 3600.0
 """Seconds after which a full relay tells submitters to come back, at least and at most: room may
@@ -117,6 +114,7 @@ class Intake:
         self._store = store
         self._pending: dict[bytes, int] = {}
         """Bytes of items that are not committed yet, by id."""
+        self._pending_bytes = 0
         self._erasing: set[bytes] = set()
         """Reports whose erasure is not committed yet."""
         self._notices = notices
@@ -154,24 +152,12 @@ class Intake:
     async def take(self, who: Submitter, boxes: Sequence[bytes]) -> tuple[Reply, list[Opened]]:
         """Open and judge the boxes, and admit their items. Return the reply, and what was
         opened."""
-        return await self._take(who, boxes, self._open)
-
-    async def take_items(
-        self, who: Submitter, items: Sequence[bytes]
-    ) -> tuple[Reply, list[Opened]]:
-        """Judge and admit items that were opened elsewhere; an empty one is an empty box. Return
-        the reply, and the verdicts."""
-        return await self._take(who, items, self.judged)
-
-    async def _take(
-        self, who: Submitter, boxes: Sequence[bytes], read: Callable[[bytes, int], Opened]
-    ) -> tuple[Reply, list[Opened]]:
         now = trio.current_time()
         allowed = self._limiter.take(who.name, len(boxes), now, listed=who.listed)
         count = 0 if self.stopping else allowed.items
         wall = self._clock.now()
         # An accepted catalog or record is used to judge the items in later boxes.
-        opened = await self._worker(lambda: [read(box, wall) for box in boxes[:count]])
+        opened = await self._worker(lambda: [self._open(box, wall) for box in boxes[:count]])
         if self.stopping:  # perhaps meanwhile; the last bundles may have been published
             return Reply((Reason.QUOTA,) * len(boxes), int(AGAIN_LEAST)), []
         answers = await self.admit(opened, who)
@@ -182,10 +168,12 @@ class Intake:
         return Reply(tuple(answers), max(waits, default=None)), opened
 
     async def admit(self, opened: Sequence[Opened], who: Submitter) -> list[Reason]:
-        """Admit the items that were accepted; return the answers, once what they say is safe."""
+        """Admit the items that were accepted; return the answers once a commit has ended, even if
+        no item was accepted."""
         taken = _Taken()
         for one in opened:
-            taken.answers.append(self._admit(one, who, taken))
+            reason = Reason.QUOTA if self.stopping else self._admit(one, who, taken)
+            taken.answers.append(reason)
         return await self._commit(taken, who)
 
     async def _commit(self, taken: _Taken, who: Submitter) -> list[Reason]:
@@ -195,11 +183,11 @@ class Intake:
             await self._store.commit(taken.changes)
             # Without a disk, nothing that comes after the last bundles would be published.
             kept = self._store.durable or not self.stopping
-        except StoreError as error:
-            _log.warning("reports are refused: %s", error)
+        except StoreError:
+            pass  # the store has said so; the answer is `quota`
         finally:
             for one in taken.pooled:
-                self._pending.pop(one.resting.id, None)
+                self._pending_bytes -= self._pending.pop(one.resting.id, 0)
                 self._erasing.discard(one.erases or b"")
         for one in taken.pooled:
             if kept:
@@ -230,7 +218,7 @@ class Intake:
         return Reason.DUPLICATE if known else None
 
     def _has_room(self, size: int) -> bool:
-        used = self._mixer.bytes_used + sum(self._pending.values())
+        used = self._mixer.bytes_used + self._pending_bytes
         return used + size <= self._settings.mix.bytes_max
 
     def when_full(self) -> int:
@@ -247,7 +235,7 @@ class Intake:
         return self.judged(raw, now)
 
     def judged(self, raw: bytes, now: int) -> Opened:
-        """Judge an item that came out of a box, in a worker thread. Nothing is an empty box. An
+        """Judge an item that came out of a box, in a worker thread; an empty box has none. An
         accepted catalog or record is used to judge later items."""
         if not raw:
             return Opened(Reason.OK)
@@ -315,6 +303,7 @@ class Intake:
             self._erasing.add(erases)
         taken.changes.put(resting)
         self._pending[item.id] = size
+        self._pending_bytes += size
         taken.pooled.append(_Pooled(len(taken.answers), resting, now + rest, size, until, erases))
         return Reason.OK
 

@@ -7,7 +7,9 @@ answer does not tell whether anything was accepted.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 from functools import partial
 
 import trio
@@ -33,6 +35,10 @@ FLUSH_WITHIN = 1.0
 ERASED_MAX = 500_000
 """Most erased reports that are remembered, about 100 bytes of memory and 50 of disk each. Half of
 them may be of erasures that came on topics, which strangers can make at no cost."""
+
+
+SAY_EVERY = 60.0
+"""Seconds between two warnings that the disk fails."""
 
 
 class _Batch:
@@ -62,6 +68,7 @@ class RestStore:
         self._batch = _Batch()
         self._later = Changes()
         self._untidy = True
+        self._silent = -math.inf
         self._dirty = trio.Event()
         self.resting, self.erased = self._file.load()
 
@@ -99,6 +106,7 @@ class RestStore:
                     await self._worker(partial(self._file.write, together))
                 except StoreError as error:
                     batch.error = error
+                    self._say(error)
                     later.add(self._later)
                     self._later = later
                 else:
@@ -116,11 +124,9 @@ class RestStore:
         self._dirty.set()
 
     async def flush(self) -> None:
-        """Commit what waits, if possible; a failure is logged."""
-        try:
+        """Commit what waits, if possible; if not, it goes on waiting."""
+        with contextlib.suppress(StoreError):
             await self.commit(Changes())
-        except StoreError as error:
-            _log.warning("what rests cannot be written: %s", error)
 
     async def run(self) -> None:
         """Commit what nobody waits for, and remove traces, until cancelled."""
@@ -154,7 +160,13 @@ class RestStore:
                     await self._worker(partial(self._file.tidy, now))
                     self._untidy = False
         except StoreError as error:
-            _log.warning("what rests cannot be tidied: %s", error)
+            self._say(error)
+
+    def _say(self, error: StoreError) -> None:
+        now = trio.current_time()
+        if now >= self._silent:
+            self._silent = now + SAY_EVERY
+            _log.warning("what rests cannot be written: %s", error)
 
     async def close(self) -> None:
         """Commit what waits, remove traces, and close the file."""
