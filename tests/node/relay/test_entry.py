@@ -8,8 +8,16 @@ import random
 
 import pytest
 import trio
-from tests.node.door_making import Doors, Station, read, stations, straight, through
+from tests.node.door_making import (
+    Doors,
+    Station,
+    read,
+    stations,
+    straight,
+    through,
+)
 from tests.node.relay_making import TOPIC, report
+from trio.testing import MockClock
 
 from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.node.network.swarm import PeerId
@@ -20,8 +28,6 @@ from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.pool_shares import Submitter
 from methrics.schema.errors import UnreachableError
 from methrics.schema.wire.verdict import Reason
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 LIMITS = EntryLimits()
 
@@ -41,7 +47,9 @@ async def send(lab: Doors, way: tuple[int, int], *items: bytes) -> list[Reason]:
     return [read(one, raw).reason for one, raw in zip(sealed, reply.answers, strict=True)]
 
 
-async def test_a_report_goes_through_an_entry_and_an_exit_to_the_collector() -> None:
+async def test_a_report_goes_through_an_entry_and_an_exit_to_the_collector(
+    autojump_clock: MockClock,
+) -> None:
     async with stations(4) as lab:
         assert await send(lab, (0, 2), report(1), b"", report(1)) == ["ok", "ok", "duplicate"]
         assert await send(lab, (1, 3), report(2)) == ["ok"]
@@ -49,7 +57,7 @@ async def test_a_report_goes_through_an_entry_and_an_exit_to_the_collector() -> 
         assert sorted(lab.collected) == sorted([report(1), report(2)])
 
 
-async def test_the_exit_sees_the_entry_and_no_peer_of_an_app() -> None:
+async def test_the_exit_sees_the_entry_and_no_peer_of_an_app(autojump_clock: MockClock) -> None:
     async with stations(4) as lab:
         for number in range(8):
             await send(lab, (number % 2, 2 + number // 4), report(number), b"")
@@ -58,6 +66,7 @@ async def test_the_exit_sees_the_entry_and_no_peer_of_an_app() -> None:
 
 
 async def test_the_entry_sees_no_content_keeps_nothing_and_says_nothing(
+    autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -114,7 +123,9 @@ def _reachable_bytes(entry: Entry) -> set[bytes | str]:
     return found
 
 
-async def test_boxes_of_many_apps_travel_in_one_request_and_each_gets_its_own_answers() -> None:
+async def test_boxes_of_many_apps_travel_in_one_request_and_each_gets_its_own_answers(
+    autojump_clock: MockClock,
+) -> None:
     async with stations(2) as lab:
         entry, exit_ = lab.stations
         told: dict[int, list[Reason]] = {}
@@ -133,7 +144,9 @@ async def test_boxes_of_many_apps_travel_in_one_request_and_each_gets_its_own_an
         assert entry_of(entry).forwarded == 39
 
 
-async def test_the_order_of_boxes_in_a_request_to_the_exit_tells_nothing() -> None:
+async def test_the_order_of_boxes_in_a_request_to_the_exit_tells_nothing(
+    autojump_clock: MockClock,
+) -> None:
     async with stations(2) as lab:
         entry, exit_ = lab.stations
         boxes = [exit_.seal().box for _ in range(40)]
@@ -144,7 +157,7 @@ async def test_the_order_of_boxes_in_a_request_to_the_exit_tells_nothing() -> No
         assert sorted(arrived) == sorted(boxes)
 
 
-async def test_more_boxes_than_fit_a_request_go_in_several() -> None:
+async def test_more_boxes_than_fit_a_request_go_in_several(autojump_clock: MockClock) -> None:
     async with stations(2) as lab:
         exit_ = lab.stations[1]
         async with trio.open_nursery() as nursery:
@@ -154,14 +167,16 @@ async def test_more_boxes_than_fit_a_request_go_in_several() -> None:
         assert [len(doors.decode_exit_request(one)) for one in exit_.requests] == [40] * 5
 
 
-async def test_an_entry_that_is_the_exit_serves_the_boxes_itself() -> None:
+async def test_an_entry_that_is_the_exit_serves_the_boxes_itself(autojump_clock: MockClock) -> None:
     async with stations(1) as lab:
         assert await send(lab, (0, 0), report(1)) == [Reason.OK]
         assert not lab.stations[0].requests
         await lab.wait_for(report(1))
 
 
-async def test_an_exit_that_dies_gives_no_answer_and_the_second_way_works() -> None:
+async def test_an_exit_that_dies_gives_no_answer_and_the_second_way_works(
+    autojump_clock: MockClock,
+) -> None:
     async with stations(4) as lab, lab.network.open_swarm(listen=False) as app:
         entry, other, dead, alive = lab.stations
         assert await send(lab, (0, 2), report(1)) == [Reason.OK]
@@ -178,7 +193,9 @@ async def test_an_exit_that_dies_gives_no_answer_and_the_second_way_works() -> N
         await lab.wait_for(report(2))
 
 
-async def test_an_exit_that_dies_while_it_answers_gives_no_answer() -> None:
+async def test_an_exit_that_dies_while_it_answers_gives_no_answer(
+    autojump_clock: MockClock,
+) -> None:
     async with stations(3) as lab, lab.network.open_swarm(listen=False) as app:
         entry, dead, alive = lab.stations
         arrived = trio.Event()
@@ -204,7 +221,7 @@ async def test_an_exit_that_dies_while_it_answers_gives_no_answer() -> None:
         assert alive.told
 
 
-async def test_an_exit_that_is_not_known_is_not_asked() -> None:
+async def test_an_exit_that_is_not_known_is_not_asked(autojump_clock: MockClock) -> None:
     async with stations(2) as lab, lab.network.open_swarm(listen=False) as app:
         entry, exit_ = lab.stations
         addrs = lab.directory.pop(exit_.key)
@@ -215,7 +232,7 @@ async def test_an_exit_that_is_not_known_is_not_asked() -> None:
         assert await send(lab, (0, 1), report(1)) == [Reason.OK]
 
 
-async def test_attack_an_entry_is_no_open_proxy() -> None:
+async def test_attack_an_entry_is_no_open_proxy(autojump_clock: MockClock) -> None:
     """It reaches nobody whom no descriptor names, no other protocol, and nothing but boxes."""
     async with (
         stations(2) as lab,
@@ -241,7 +258,9 @@ async def test_attack_an_entry_is_no_open_proxy() -> None:
         assert entry.swarm.statistics().dials_failed == 0
 
 
-async def test_attack_an_entry_is_not_made_to_dial_again_and_again() -> None:
+async def test_attack_an_entry_is_not_made_to_dial_again_and_again(
+    autojump_clock: MockClock,
+) -> None:
     async with stations(2) as lab, lab.network.open_swarm(listen=False) as app:
         entry, exit_ = lab.stations
         exit_.die()
@@ -253,7 +272,7 @@ async def test_attack_an_entry_is_not_made_to_dial_again_and_again() -> None:
         assert entry.swarm.statistics().dials_failed <= 1 + lasted / LIMITS.pause
 
 
-async def test_attack_one_network_does_not_use_up_an_entry() -> None:
+async def test_attack_one_network_does_not_use_up_an_entry(autojump_clock: MockClock) -> None:
     async with stations(2, boxes_per_minute=100) as lab:
         entry, exit_ = lab.stations
         for _ in range(10):
@@ -266,7 +285,9 @@ async def test_attack_one_network_does_not_use_up_an_entry() -> None:
         assert entry_of(entry).forwarded == 90
 
 
-async def test_attack_boxes_that_wait_for_a_hanging_exit_are_bounded_for_one_network() -> None:
+async def test_attack_boxes_that_wait_for_a_hanging_exit_are_bounded_for_one_network(
+    autojump_clock: MockClock,
+) -> None:
     network = MemoryNetwork(rng=random.Random(7))
     async with network.open_swarm() as swarm, trio.open_nursery() as nursery:
         limits = EntryLimits(waiting_bytes=80_000, per_minute=10**6)
@@ -296,7 +317,9 @@ class _Hanging:
         return ("/memory/nobody/p2p/nobody",)
 
 
-async def test_attack_an_entry_drops_boxes_and_the_app_gets_no_false_answer() -> None:
+async def test_attack_an_entry_drops_boxes_and_the_app_gets_no_false_answer(
+    autojump_clock: MockClock,
+) -> None:
     async with stations(2) as lab, lab.network.open_swarm(listen=False) as app:
         entry, exit_ = lab.stations
 
@@ -310,7 +333,9 @@ async def test_attack_an_entry_drops_boxes_and_the_app_gets_no_false_answer() ->
             read(sealed, reply.answers[0])
 
 
-async def test_attack_an_entry_swaps_the_boxes_of_apps_and_the_answers_do_not_open() -> None:
+async def test_attack_an_entry_swaps_the_boxes_of_apps_and_the_answers_do_not_open(
+    autojump_clock: MockClock,
+) -> None:
     async with stations(1) as lab, lab.network.open_swarm(listen=False) as entry:
         exit_ = lab.stations[0]
         one, two = exit_.seal(report(1)), exit_.seal(report(2))
@@ -321,7 +346,9 @@ async def test_attack_an_entry_swaps_the_boxes_of_apps_and_the_answers_do_not_op
                 read(sealed, answer)
 
 
-async def test_attack_flooding_an_exit_fills_only_the_share_of_one_network() -> None:
+async def test_attack_flooding_an_exit_fills_only_the_share_of_one_network(
+    autojump_clock: MockClock,
+) -> None:
     tight = MixLimits(batch_window=600, rest=86_400, bytes_max=400_000)
     async with stations(1, mix=tight, topics=(TOPIC,)) as lab:
         exit_ = lab.stations[0]
