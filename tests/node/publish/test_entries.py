@@ -153,6 +153,16 @@ def test_a_relay_that_moved_is_used_at_its_new_address() -> None:
     assert len(kept.drawn) == 1
 
 
+def test_without_libp2p_only_urls_are_drawn_and_used() -> None:
+    rng, urls = random.Random(1), tuple(f"https://relay{n}.example/" for n in range(3))
+    kept, _ = visit(KeptEntries(), Offer(app=MANY), set(MANY), NOW, rng)
+    light = Offer(app=urls[:1], found=(*MANY, *urls[1:]), urls_only=True)
+    for day in range(400):
+        kept, tried = visit(kept, light, set(urls), NOW + day * DAY, rng)
+        assert len(tried) == 1
+        assert set(tried) < set(urls), "another app's entry over libp2p is of no use here"
+
+
 def test_no_list_gives_no_entry() -> None:
     assert next_entry(KeptEntries(), Offer(), (), NOW, random.Random(1))[1] is None
 

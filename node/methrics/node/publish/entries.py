@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from methrics.node.publish.entry import is_url
 from methrics.node.publish.ways import name_of, names_of
 
 DAY = 86_400
@@ -83,16 +84,22 @@ class KeptEntries:
 @dataclass(frozen=True, slots=True)
 class Offer:
     """The addresses from which an entry may be drawn: the user's list, or else the app's and the
-    discovered ones. The user's list alone counts if it names any (DEB-8)."""
+    discovered ones. The user's list alone counts if it names any (DEB-8). `urls_only`: whether only
+    URLs can be used, because libp2p may not be installed."""
 
     user: tuple[str, ...] = ()
     app: tuple[str, ...] = ()
     found: tuple[str, ...] = ()
+    urls_only: bool = False
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """The addresses that count."""
-        return self.user or (*self.app, *self.found)
+        return tuple(filter(self.allows, self.user or (*self.app, *self.found)))
+
+    def allows(self, address: str) -> bool:
+        """Whether an address can be used here."""
+        return is_url(address) or not self.urls_only
 
 
 def next_entry(
@@ -162,7 +169,11 @@ def _usable(drawn: Sequence[KeptEntry], offer: Offer) -> list[KeptEntry]:
     moved."""
     wanted = {name_of(address): address for address in reversed(offer.addresses)}
     found = [replace(one, address=wanted.get(name_of(one.address), one.address)) for one in drawn]
-    return [one for one in found if not offer.user or name_of(one.address) in wanted]
+    return [
+        one
+        for one in found
+        if offer.allows(one.address) and (not offer.user or name_of(one.address) in wanted)
+    ]
 
 
 def _order(usable: Sequence[KeptEntry], now: int) -> list[KeptEntry]:

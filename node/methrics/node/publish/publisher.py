@@ -90,7 +90,10 @@ class PublisherSettings:
     def offer(self) -> Offer:
         """The addresses from which an entry may be drawn."""
         named = self.entry.relays
-        return Offer(app=named) if self.entry.by_app else Offer(user=named)
+        light = all(map(is_url, named))
+        if self.entry.by_app:
+            return Offer(app=named, urls_only=light)
+        return Offer(user=named, urls_only=light)
 
     def check(self) -> None:
         """Raises ConfigError if the route is unknown, or if it has no relay or no peer to use."""
@@ -143,9 +146,8 @@ def network_route(
 
     @asynccontextmanager
     async def open_ways() -> AsyncIterator[Route]:
-        kept, offer = await worker(keep.load), settings.offer
-        usable = offer.user or (*offer.app, *kept.found, *(one.address for one in kept.drawn))
-        async with open_doors(usable) as doors:
+        offer = settings.offer
+        async with open_doors(libp2p=not offer.urls_only) as doors:
             yield WayRoute(
                 doors, offer, keep, clock=clock, rng=rng, worker=worker, findings=findings
             )

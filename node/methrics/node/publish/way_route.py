@@ -232,9 +232,9 @@ class WayRoute:
         """Use the kept entry, or another one if it may be replaced; return None if none answers."""
         tried: list[str] = []
         while (entry := await self._changed(partial(self._next, tried))) is not None:
-            visit = self._visit_of(entry)
             tried.append(entry.address)
             try:
+                visit = self._visit_of(entry)
                 await visit.enter(self._clock.now(), self._rng)
             except RemoteError as error:
                 self.findings.unusable[entry.address] = error.message

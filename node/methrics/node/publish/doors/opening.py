@@ -1,8 +1,8 @@
-"""Opens doors of either kind. Without a libp2p address among the entries, libp2p is not loaded."""
+"""Opens doors of either kind. If only URLs may be used, libp2p is not loaded."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from methrics.node.network.swarm import Swarm
@@ -16,10 +16,10 @@ OpenDoor = Callable[[KeptEntry], Door]
 
 
 @asynccontextmanager
-async def open_doors(addresses: Iterable[str]) -> AsyncIterator[OpenDoor]:
-    """Yield a function that opens doors, while it is needed. `addresses`: of all entries that may
-    be used. A swarm is opened if one of them needs it, with a new host key and peer id."""
-    if all(map(is_url, addresses)):
+async def open_doors(*, libp2p: bool) -> AsyncIterator[OpenDoor]:
+    """Yield a function that opens doors, while it is needed. `libp2p`: whether doors of libp2p are
+    among them; then a swarm is opened, with a new host key and peer id."""
+    if not libp2p:
         yield lambda entry: door(entry, None)
         return
     from methrics.node.network.libp2p import open_swarm
