@@ -36,7 +36,9 @@ from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
 from methrics.node.relay.given import Given, take_given
 from methrics.node.relay.mixer import MixLimits
+from methrics.node.relay.own_doors import OwnDoors
 from methrics.node.relay.relay import Relay, RelaySettings, run_relay
+from methrics.node.relay.settings import ROLES
 from methrics.node.relay.state_folder import StateFolder
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError
@@ -107,6 +109,22 @@ late (by default 21 days)."""
     help="Folder of this relay, made if absent: its key, and the reports that rest. By default "
     "`relay` in the folder of this user's data. Two relays need two folders.",
 )
+@click.option(
+    "--role",
+    "roles",
+    type=click.Choice(ROLES),
+    multiple=True,
+    help="What the relay does for apps: an entry sees their addresses and takes sealed boxes, an "
+    "exit opens boxes and sees reports. By default both. Repeatable.",
+)
+@click.option(
+    "--announce",
+    multiple=True,
+    metavar="ADDRESS",
+    help="An address at which others reach this relay, to tell them; by default those of --listen. "
+    "Repeatable.",
+)
+@click.option("--operator", metavar="NAME", help="Who runs this relay, to tell others.")
 @key_option("relay")
 @json_option("Print a JSON object for each event.")
 def relay(
@@ -119,6 +137,9 @@ def relay(
     batch_window: float,
     rest: float,
     state: Path | None,
+    roles: tuple[str, ...],
+    announce: tuple[str, ...],
+    operator: str | None,
     key: Path | None,
     as_json: bool,
 ) -> None:
@@ -144,6 +165,10 @@ def relay(
         topics=carried,
         mix=MixLimits(batch_window=batch_window, rest=rest),
         entries=tuple(of_options(_peer_id, one) for one in entries),
+        roles=tuple(sorted(set(roles))) or ROLES,
+        announce=announce,
+        operator=operator,
+        named=tuple(peer.rpartition("/p2p/")[2] for peer in peers),
     )
     lines = RelayLines(settings, book, Clock(), as_json=as_json)
     with (
@@ -207,15 +232,17 @@ async def _serve(
             ):
                 for peer in peers:
                     swarm.keep(peer)
+                rng = random.SystemRandom()
                 started = partial(
                     run_relay,
                     swarm,
                     book,
                     settings,
                     clock=clock,
-                    rng=random.SystemRandom(),
+                    rng=rng,
                     stop=stop,
                     state=state,
+                    own=OwnDoors(swarm, settings, seed, files=state, clock=clock, rng=rng),
                 )
                 async with trio.open_nursery() as serving:
                     running: Relay = await serving.start(started)

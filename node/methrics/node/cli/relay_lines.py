@@ -80,6 +80,7 @@ class RelayLines:
             "waiting": traffic.waiting,
             "unlisted": counts.unlisted,
             "quota": counts.quota,
+            **running.doors.counts(),
         }
         if self._as_json:
             skew = counts.skew and {"behind": counts.skew.behind, "seconds": counts.skew.seconds}

@@ -106,6 +106,16 @@ class DoorService:
             await self.entry.run()
         await trio.sleep_forever()
 
+    def counts(self) -> dict[str, int]:
+        """Return the counts of boxes since the start: `opened` and `unopened` by the exit,
+        `forwarded` and `unanswered` by the entry."""
+        found: dict[str, int] = {}
+        if self.exit is not None:
+            found |= {"opened": self.exit.opened, "unopened": self.exit.unopened}
+        if self.entry is not None:
+            found |= {"forwarded": self.entry.forwarded, "unanswered": self.entry.failed}
+        return found
+
     def submitter(self, peer: PeerId) -> Submitter:
         """Return how a peer is counted."""
         return self._intake.submitter(peer, self._swarm.origin(peer))

@@ -28,6 +28,9 @@ from methrics.schema.wire.limits import DESCRIPTOR_MAX, DOORS_MAX
 KEPT_BEFORE = 2
 """Days before today whose descriptors are kept."""
 
+ERASED_BACK = 60
+"""Days before those, of which a file may be left by a relay that did not run meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -91,10 +94,11 @@ class OwnDescriptor:
 
     def erase(self, now_day: int) -> None:
         """Forget the descriptors of days that are over. Raises StoreError."""
-        for day in [day for day in self._made if day < now_day - KEPT_BEFORE]:
-            if self._files is not None:
+        last = now_day - KEPT_BEFORE
+        for day in {*range(last - ERASED_BACK, last), *(day for day in self._made if day < last)}:
+            if self._files is not None and self._files.read(_name(day), limit=DESCRIPTOR_MAX):
                 self._files.remove(_name(day))
-            del self._made[day]
+            self._made.pop(day, None)
 
     def _kept(self, day: int) -> SignedDescriptor | None:
         raw = None if self._files is None else self._files.read(_name(day), limit=DESCRIPTOR_MAX)

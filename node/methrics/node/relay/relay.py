@@ -50,6 +50,7 @@ from methrics.node.relay.door_service import DoorParts, DoorService
 from methrics.node.relay.intake import Intake, Opened, late_from
 from methrics.node.relay.mixer import Mixed, Mixer, rest_again
 from methrics.node.relay.notices import Notice, Notices
+from methrics.node.relay.own_doors import OwnDoors
 from methrics.node.relay.pool_shares import Submitter
 from methrics.node.relay.record_exchange import RecordExchange, records_of
 from methrics.node.relay.rest_file import NAME as REST_NAME
@@ -387,12 +388,16 @@ async def run_relay(
     parts: DoorParts | None = None,
     stop: trio.Event | None = None,
     state: StateFolder | None = None,
+    own: OwnDoors | None = None,
     task_status: Started = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `stop` is set or until cancelled.
 
     What the relay acknowledges rests in the folder `state`, whose lock the caller holds. Without
     one, it rests in memory, and a relay that is stopped publishes it early.
+
+    `own` is what the relay says of itself; without it, it signs no descriptors, and its doors need
+    `parts`.
 
     `book` contains the catalogs known at the start; the relay adds further ones. With
     `nursery.start` the caller gets the `Relay` once it answers requests. Raises ConfigError if
@@ -408,7 +413,7 @@ async def run_relay(
             rng=rng,
             worker=worker,
             store=store,
-            parts=parts,
+            parts=own.parts if own else parts,
         )
         for topic in settings.topics:
             await swarm.join(topic, partial(relay.validate, topic))
@@ -416,6 +421,8 @@ async def run_relay(
         relay.exchange.serve()
         relay.records.serve()
         relay.doors.serve()
+        if own is not None:
+            await own.exchange.join()
         swarm.serve(submit.SUBMIT, relay.submit, request_max=submit.SUBMIT_MAX)
         task_status.started(relay)
         async with trio.open_nursery() as nursery:
@@ -423,6 +430,8 @@ async def run_relay(
             nursery.start_soon(relay.exchange.run)
             nursery.start_soon(relay.records.run)
             nursery.start_soon(relay.doors.run)
+            if own is not None:
+                nursery.start_soon(own.run)
             async with trio.open_nursery() as mixing:
                 mixing.start_soon(relay.mix)
                 await (trio.Event() if stop is None else stop).wait()

@@ -11,6 +11,8 @@ from methrics.node.relay.mixer import MixLimits
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.verdict import Reason
 
+ROLES = ("entry", "exit")
+
 
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
@@ -27,7 +29,7 @@ class RelaySettings:
     parts, so that strangers who fill the rest do not crowd them out."""
     entry_items_per_minute: int = 6000
     """Most items that the relay accepts from one of `entries` per minute: those of many apps."""
-    roles: tuple[str, ...] = ("entry", "exit")
+    roles: tuple[str, ...] = ROLES
     """What the relay does for apps: as an entry it brings boxes to exits, as an exit it opens
     them."""
     boxes_per_minute: int = 6000
@@ -35,6 +37,12 @@ class RelaySettings:
     app brings a few per hour, so this is enough for thousands of apps behind one entry."""
     entry_boxes_per_minute: int = 60_000
     """Most boxes that the exit takes from one of `entries` per minute."""
+    announce: tuple[str, ...] = ()
+    """The addresses that the relay names in its descriptors; by default those it listens on."""
+    operator: str | None = None
+    """Who runs the relay, for its descriptors: a claim, at most 64 bytes."""
+    named: tuple[str, ...] = ()
+    """Peer ids of peers that the operator named: their descriptors always have a place."""
     description_life: int = 3600
     """Seconds for which the relay's description is valid."""
     seen: int = 500_000
@@ -49,7 +57,7 @@ class RelaySettings:
     """Most seconds for which a relay that is stopped publishes its pool."""
 
     def __post_init__(self) -> None:
-        if not self.roles or not {"entry", "exit"}.issuperset(self.roles):
+        if not self.roles or not set(ROLES).issuperset(self.roles):
             raise ConfigError("bad-role", "a relay is an entry, an exit, or both", "give --role")
         if len(self.topics) > submit.TOPICS_MAX:
             raise ConfigError(
