@@ -16,6 +16,7 @@ from methrics.node.cli.keyfile import own_key
 from methrics.node.cli.log import only
 from methrics.node.cli.options import (
     CATALOGS,
+    FILE,
     PEERS,
     RECORDS,
     check_listen,
@@ -29,12 +30,14 @@ from methrics.node.cli.relay_lines import RelayLines
 from methrics.node.cli.topics import check_topic
 from methrics.node.clock import Clock
 from methrics.node.durations import duration_text
+from methrics.node.http.tls import ServerTls
 from methrics.node.network.connected import report_connectivity
 from methrics.node.network.swarm import Swarm
 from methrics.node.paths import user_paths
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
 from methrics.node.relay.given import Given, take_given
+from methrics.node.relay.http_serving import HttpSettings, serve_http_doors
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.own_doors import OwnDoors
 from methrics.node.relay.relay import Relay, RelaySettings, run_relay
@@ -124,6 +127,19 @@ late (by default 21 days)."""
     help="An address at which others reach this relay, to tell them; by default those of --listen. "
     "Repeatable.",
 )
+@click.option(
+    "--http",
+    metavar="HOST:PORT",
+    help="Open doors over HTTP, too, for apps without libp2p. Other machines should reach them by "
+    "https:// only: give --tls-cert, or put a web server in front (docs/operate.md).",
+)
+@click.option("--tls-cert", type=FILE, help="Certificate chain for --http (PEM).")
+@click.option("--tls-key", type=FILE, help="Private key for --http (PEM).")
+@click.option(
+    "--http-behind",
+    metavar="ADDRESS",
+    help="IP address of the web server in front of --http; its X-Forwarded-For is believed.",
+)
 @click.option("--operator", metavar="NAME", help="Who runs this relay, to tell others.")
 @key_option("relay")
 @json_option("Print a JSON object for each event.")
@@ -139,6 +155,10 @@ def relay(
     state: Path | None,
     roles: tuple[str, ...],
     announce: tuple[str, ...],
+    http: str | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    http_behind: str | None,
     operator: str | None,
     key: Path | None,
     as_json: bool,
@@ -170,13 +190,14 @@ def relay(
         operator=operator,
         named=tuple(peer.rpartition("/p2p/")[2] for peer in peers),
     )
+    doors = of_options(_http, http, tls_cert, tls_key, http_behind) if http else None
     lines = RelayLines(settings, book, Clock(), as_json=as_json)
     with (
         StateFolder(state or Path(user_paths().data, "relay")) as folder,
         only(lines.log),
     ):
         seed = own_key(key) if key else folder.seed()
-        trio.run(partial(_serve, book, settings, files, listen, seed, folder, peers, lines))
+        trio.run(partial(_serve, book, settings, files, listen, seed, folder, peers, doors, lines))
 
 
 def _give(book: CatalogBook, item: Item, path: str) -> None:
@@ -187,6 +208,19 @@ def _give(book: CatalogBook, item: Item, path: str) -> None:
             "give its catalog or topic, too",
         )
     book.records.add(item, decode_record(item.payload))
+
+
+def _http(where: str, cert: Path | None, key: Path | None, behind: str | None) -> HttpSettings:
+    """Returns where the HTTP doors are, by the options."""
+    host, _, port = where.rpartition(":")
+    if not host or not port.isascii() or not port.isdecimal() or int(port) > 65_535:
+        raise ConfigError("http-address", f"{where!r} is not HOST:PORT", "such as 127.0.0.1:8080")
+    if (cert is None) != (key is None):
+        raise ConfigError(
+            "tls-files", "a certificate needs its key", "give both --tls-cert and --tls-key"
+        )
+    tls = ServerTls(cert, key) if cert and key else None
+    return HttpSettings(host.strip("[]"), int(port), tls, behind)
 
 
 def _peer_id(entry: str) -> str:
@@ -216,6 +250,7 @@ async def _serve(
     seed: bytes,
     state: StateFolder,
     peers: tuple[str, ...],
+    http: HttpSettings | None,
     lines: RelayLines,
 ) -> None:
     from methrics.node.network.libp2p import open_swarm
@@ -233,6 +268,7 @@ async def _serve(
                 for peer in peers:
                     swarm.keep(peer)
                 rng = random.SystemRandom()
+                own = OwnDoors(swarm, settings, seed, files=state, clock=clock, rng=rng)
                 started = partial(
                     run_relay,
                     swarm,
@@ -242,11 +278,22 @@ async def _serve(
                     rng=rng,
                     stop=stop,
                     state=state,
-                    own=OwnDoors(swarm, settings, seed, files=state, clock=clock, rng=rng),
+                    own=own,
                 )
                 async with trio.open_nursery() as serving:
                     running: Relay = await serving.start(started)
                     lines.listening(swarm.addrs)
+                    if http is not None:
+                        nursery.start_soon(
+                            partial(
+                                serve_http_doors,
+                                running,
+                                own,
+                                http,
+                                clock=clock,
+                                listening=lines.doors,
+                            )
+                        )
                     nursery.start_soon(_say_counts, lines, running, swarm)
                     nursery.start_soon(_say_changes, lines)
                     nursery.start_soon(_take_reloads, reloads, book, lines)

@@ -56,6 +56,11 @@ class RelayLines:
         self.log.event("peers", connected=connected)
         self.log.text(connectivity_line(connected))
 
+    def doors(self, address: str) -> None:
+        """Say at which address the HTTP doors are."""
+        self.log.text(f"doors over HTTP at {address}")
+        self.log.event("doors", address=address)
+
     def changes(self) -> None:
         """Say what has changed about records and catalogs, if anything has."""
         if not self._as_json:

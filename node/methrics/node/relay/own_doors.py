@@ -10,6 +10,7 @@ import trio
 from methrics.node.clock import Clock
 from methrics.node.network.peer_ids import key_of
 from methrics.node.network.swarm import Swarm
+from methrics.node.ohttp.key_config import KeyConfig
 from methrics.node.relay.day_keys import DayKeys, Files
 from methrics.node.relay.descriptor_exchange import DescriptorExchange
 from methrics.node.relay.directory import Directory
@@ -67,6 +68,11 @@ class OwnDoors:
             addresses=self.exchange.addresses,
             descriptors=self.exchange.descriptors,
         )
+
+    def configs(self) -> list[KeyConfig]:
+        """Return the key configurations of today, to seal for."""
+        key = self._keys.of(self._clock.now() // DAY)
+        return [] if key is None else [key.config]
 
     async def run(self) -> None:
         """Exchange descriptors, and erase old keys, until cancelled."""

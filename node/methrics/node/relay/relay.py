@@ -149,6 +149,10 @@ class Relay:
         """Items in the mix pool."""
         return len(self.mixer)
 
+    def submitter(self, name: str, origin: bytes) -> Submitter:
+        """Return how a client is counted. `origin`: an opaque token of its network."""
+        return self._intake.submitter(name, origin)
+
     async def describe(self, peer: PeerId, body: bytes) -> bytes:
         """Answer `/methrics/relay/1`."""
         await trio.lowlevel.checkpoint()
