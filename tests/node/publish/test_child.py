@@ -77,6 +77,25 @@ def test_where_a_package_of_the_extra_is_missing_none_is_started(
     assert child.publisher_problem(paths, APP, process=False) == "", "the app publishes itself"
 
 
+def test_without_libp2p_only_https_relays_are_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, peer = user_paths(tmp_path), "/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWOne"
+    url = "https://relay.example/"
+    monkeypatch.delenv("METHRICS_RELAYS", raising=False)
+    monkeypatch.setattr(child, "_present", lambda name: name not in child.NEEDED_BY_LIBP2P)
+    assert child.command(paths, APP, (url,)) is not None
+    assert child.reachable([peer, url]) == (url,)
+    assert child.publisher_problem(paths, APP, process=True) == "", "no relay is known"
+    monkeypatch.setenv("METHRICS_RELAYS", peer)
+    assert "methrics[node]" in child.publisher_problem(paths, APP, process=True)
+    assert child.publisher_problem(paths, APP, process=False) == ""
+    monkeypatch.setenv("METHRICS_RELAYS", f"{peer} {url}")
+    assert child.publisher_problem(paths, APP, process=True) == ""
+    monkeypatch.setenv("METHRICS_RELAYS", "relay.example")
+    assert child.publisher_problem(paths, APP, process=True).startswith("bad-address: ")
+
+
 def test_the_import_path_is_absolute_and_finds_our_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +224,7 @@ def test_a_publisher_without_its_packages_says_so(tmp_path: Path) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 3
     assert (
-        done.stderr == "methrics: no-package: trio is not installed; pip install 'methrics[node]'\n"
+        done.stderr == "methrics: no-package: trio is not installed; pip install 'methrics[http]'\n"
     )
     assert read_status(user_paths(tmp_path), APP) == done.stderr.removeprefix("methrics: ").strip()
 

@@ -15,10 +15,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 from methrics.node.paths import Paths
+from methrics.node.publish.entry import entry_peers, is_url
+from methrics.node.publish.own_relays import own_relays
 from methrics.node.publish.status import read_status, status_path
+from methrics.schema.errors import MethricsError
 
 MARKER = "methrics.node.publisher"
 """The argument by which a person finds the process in a list of processes."""
@@ -42,8 +46,12 @@ _SHELL = "/bin/sh"
 _PYTHON = re.compile(r"(python|pypy)w?[0-9.]*t?d?m?(-dbg|-intel64)?(\.exe)?", re.IGNORECASE)
 """File names of interpreters. An app that embeds Python may have set `sys.executable` to itself."""
 
-NEEDED = ("trio", "multiaddr", "base58")
-"""Packages of the extra `node`: without one of them, no publisher can run."""
+NEEDED = ("trio", "h11")
+"""Packages of the extra `http`: without one of them, no publisher can run."""
+
+NEEDED_BY_LIBP2P = ("multiaddr", "base58")
+"""Packages that the extra `node` adds: without one of them, only relays with an https:// address
+can be reached."""
 
 _LOADED = ("methrics.node", "methrics.schema", "cbor2", "nacl")
 
@@ -62,14 +70,41 @@ def problem() -> str:
         )
     missing = [name for name in NEEDED if not _present(name)]
     if missing:
-        return f"no-package: {missing[0]} is not installed; pip install 'methrics[node]'"
+        return f"no-package: {missing[0]} is not installed; pip install 'methrics[http]'"
     return ""
+
+
+def reachable(relays: Sequence[str]) -> tuple[str, ...]:
+    """Return the relays that this install can reach. Imports nothing."""
+    if all(_present(name) for name in NEEDED_BY_LIBP2P):
+        return tuple(relays)
+    return tuple(one for one in relays if is_url(one))
+
+
+def reach_problem(relays: Sequence[str]) -> str:
+    """Return why this install can reach none of the relays; "" if it can, or if there are none."""
+    if not relays or reachable(relays):
+        return ""
+    missing = next(name for name in NEEDED_BY_LIBP2P if not _present(name))
+    return (
+        f"no-package: {missing} is not installed, and no relay has an https:// address; "
+        "pip install 'methrics[node]'"
+    )
 
 
 def publisher_problem(paths: Paths, namespace: str, *, process: bool) -> str:
     """Return why the reports of an app do not leave, as far as it is known, "" if nothing is wrong.
     `process`: whether the app starts the publisher as a process. Never raises."""
-    return (problem() if process else "") or read_status(paths, namespace)
+    if not process:
+        return read_status(paths, namespace)
+    return problem() or _reach_problem(paths, namespace) or read_status(paths, namespace)
+
+
+def _reach_problem(paths: Paths, namespace: str) -> str:
+    try:
+        return reach_problem(entry_peers(paths, default_relays=own_relays(namespace)).relays)
+    except MethricsError as error:
+        return f"{error.code}: {error}"
 
 
 def interpreter() -> str | None:

@@ -1,4 +1,4 @@
-"""The start of the publisher's process, which works without the packages of the extra `node`.
+"""The start of the publisher's process, which works without the packages of the extra `http`.
 
 python -m methrics.node.publisher --app <label>-<short key> [--home DIR] [--once]
 """
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from methrics.node.publish.process import run
     except ImportError as error:
         missing = error.name or str(error)
-        line = f"no-package: {missing} is not installed; pip install 'methrics[node]'"
+        line = f"no-package: {missing} is not installed; pip install 'methrics[http]'"
         write_status(paths, options.app, line)
         sys.stderr.write(f"methrics: {line}\n")
         return LOCAL

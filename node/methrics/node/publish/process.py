@@ -10,6 +10,7 @@ import trio
 
 from methrics.node.paths import Paths
 from methrics.node.process.signals import on_stop_signal
+from methrics.node.publish.child import reach_problem
 from methrics.node.publish.entry import entry_peers
 from methrics.node.publish.publisher import (
     LOCAL,
@@ -28,6 +29,10 @@ def run(paths: Paths, options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.ERROR)
     try:
         entry = entry_peers(paths, default_relays=options.default_relay)
+        if line := reach_problem(entry.relays):
+            write_status(paths, options.app, line)
+            sys.stderr.write(f"methrics: {line}\n")
+            return LOCAL
         settings = PublisherSettings(
             route=options.route, entry=entry, once=options.once, idle=options.idle
         )

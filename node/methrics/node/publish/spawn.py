@@ -13,7 +13,7 @@ from functools import partial
 from methrics.node.clock import Clock
 from methrics.node.paths import Paths
 from methrics.node.process.lock import is_held
-from methrics.node.publish.child import WAIT, command, start
+from methrics.node.publish.child import WAIT, command, reachable, start
 from methrics.node.publish.timer import TIMER, wait_until_due
 from methrics.node.spool.folder import read_due, spool_folder
 
@@ -76,7 +76,7 @@ def wanted(paths: Paths, namespace: str, clock: Clock, relays: tuple[str, ...] =
         return False
     from methrics.node.publish.entry import entry_peers
 
-    if not entry_peers(paths, default_relays=relays).relays:
+    if not reachable(entry_peers(paths, default_relays=relays).relays):
         return False
     return not is_held(paths.publisher_lock(namespace))
 
