@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import ways
 from linkage_bits import declared, measure, pseudonyms
 from linkage_world import Leak, World, simulate
 
@@ -100,6 +101,7 @@ def page() -> str:
             held,
         ),
         installs=SIZES[Leak.NONE][0],
+        ways=ways.section(),
     )
 
 
@@ -152,6 +154,21 @@ values:
 As everywhere on this page, {installs} installs are a small population; in a larger one, fewer
 installs are unique. `methrics trail` makes the same measurement for your own reports and a real
 public data set.
+
+## Which relays see what
+
+A report goes through an entry, which sees the address, and an exit, which sees the content
+([decision 29](decisions/0029-two-hops.md)). Here one of five entries and one of five exits are bad
+and work together. Each of 600 installs visits once a day and sends three boxes each time;
+publishers' own code chooses the relays. An install is linked once the pair has seen address and content of one of
+its reports. `python tools/ways.py --write` writes the table: means of five runs, with the lowest
+and the highest.
+
+{ways}
+A kept entry does not lower the share of reports that a bad pair sees. It lowers the number of
+people who are touched at all, and those who are touched are so more often. An entry lasts 60 to
+120 days, so in a year most installs have met each kind. Somebody who blocks connections can push
+an install to three entries, not further.
 
 ## What this does not show
 
