@@ -13,7 +13,7 @@ from tests.lab.scene import Scene, contents_of, files_with, reports_of, stored
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 
 APPS = ("app-1", "app-2", "app-3")
-RELAYS = ("relay-1", "relay-2")
+ENTRIES, EXITS = ("entry-1", "entry-2"), ("exit-1", "exit-2")
 SINK = "aggregator"
 EACH = 8
 """Events of an app."""
@@ -21,12 +21,12 @@ EACH = 8
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    """The hosts: their network loses a little, and one cable is slow."""
+    """Eight hosts: their network loses a little, and one cable is slow."""
     reason = why_not()
     if reason:
         pytest.skip(reason)
-    with Lab(tmp_path, [*APPS, *RELAYS, SINK]) as found:
-        found.throttle(RELAYS[1], kbit=2000)
+    with Lab(tmp_path, [*APPS, *ENTRIES, *EXITS, SINK]) as found:
+        found.throttle(EXITS[1], kbit=2000)
         yield found
 
 
@@ -41,32 +41,42 @@ def traces_of(hosts: list[Host]) -> dict[str, bytes]:
     return {name: one for host in hosts for name, one in host.traces().items()}
 
 
-def test_attack_who_collects_everything_finds_no_address_of_an_app(lab: Lab) -> None:
+def test_attack_no_host_sees_both_the_address_and_the_report(lab: Lab) -> None:
     scene, hosts = Scene(lab), lab.hosts
     apps = [hosts[name] for name in APPS]
     sink = scene.aggregate(hosts[SINK])
-    collects = scene.address(hosts[SINK], sink)
-    relays = [scene.relay(hosts[name], "--peer", collects) for name in RELAYS]
-    addresses = [scene.address(hosts[name], one) for name, one in zip(RELAYS, relays, strict=True)]
+    peers = ["--peer", scene.address(hosts[SINK], sink)]
+    exits = []
+    for name in EXITS:
+        exits.append(scene.relay(hosts[name], "--role", "exit", *peers))
+        peers += ["--peer", scene.address(hosts[name], exits[-1])]
+    entries = [scene.relay(hosts[name], "--role", "entry", *peers) for name in ENTRIES]
+    addresses = [
+        scene.address(hosts[name], one) for name, one in zip(ENTRIES, entries, strict=True)
+    ]
 
-    # Apps reach the relays, but what these publish reaches nobody until the network is whole.
-    lab.cut(RELAYS, [SINK])
+    # Apps reach entries, but these reach no exit until the network is whole again.
+    lab.cut(ENTRIES, EXITS)
     running = [scene.app(host, addresses, EACH * number, EACH) for number, host in enumerate(apps)]
     for one in running:
-        one.finish()
-    assert stored(hosts[SINK]) == set()
+        one.wait_for("acknowledged 0")
     lab.lose(2)
+    for one in running:
+        one.finish()
     reports = {name: raw for host in apps for name, raw in reports_of(host).items()}
     assert len(reports) == EACH * len(APPS)
     wait_until("store every report", lambda: stored(hosts[SINK]) == reports.keys(), 120)
 
     traces, contents = traces_of(apps), contents_of(dict([*reports.items()][::EACH]))
-    assert sink.memory_has(traces) == set()
+    for one in (*exits, sink):
+        assert one.memory_has(traces) == set()
     assert sink.memory_has(contents), "the search finds nothing that is there"
-    for one in (*relays, sink):
+    for one in (*exits, *entries, sink):
         one.stop()
     own = {host.address for host in apps}
-    assert seen_by(lab, SINK) & own == set()
-    assert seen_by(lab, RELAYS[0]) & own, "the search finds nothing that is there"
-    for name in (*RELAYS, SINK):
+    for name in (*EXITS, SINK):
+        assert seen_by(lab, name) & own == set()
         assert files_with(hosts[name].folder, traces) == set()
+    assert any(seen_by(lab, name) & own for name in ENTRIES), "the search finds nothing"
+    for name in ENTRIES:
+        assert files_with(hosts[name].folder, traces | contents) == set()
