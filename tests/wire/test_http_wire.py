@@ -1,0 +1,84 @@
+"""A report leaves through the HTTP door of a real relay, by a publisher that never loads libp2p."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from embedded import CATALOG, NAMESPACE, agree, home, program, receipts, run
+from real_network import RealNetwork, Service, wait_until
+
+from methrics.node.outbox.periods import DAY
+from methrics.node.outbox.rows import ACKNOWLEDGED
+
+pytestmark = [pytest.mark.wire, pytest.mark.slow]
+
+URL = re.compile(r"http://127\.0\.0\.1:\d+/")
+
+PUBLISH = """
+import json, sys
+from methrics.node.publish.launch import main
+code = main(sys.argv[1:])
+print(json.dumps({
+    "code": code, "modules": sorted({name.split(".")[0] for name in sys.modules}),
+    "vendored": "methrics._vendor" in sys.modules,
+}))
+"""
+"""Runs the publisher and prints what it loaded."""
+
+HEAVY = {"multiaddr", "base58", "cryptography", "coincurve", "google", "noise", "httpx", "pyhpke"}
+
+
+class HttpNetwork(RealNetwork):
+    """A real network whose relay also opens its doors over HTTP."""
+
+    def __enter__(self) -> HttpNetwork:
+        started = Service.__init__
+
+        def start(self: Service, folder: Path, name: str, arguments: list[str]) -> None:
+            more = ["--http", "127.0.0.1:0"] if name == "relay" else []
+            started(self, folder, name, [*arguments, *more])
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Service, "__init__", start)
+            super().__enter__()
+        return self
+
+    @property
+    def url(self) -> str:
+        """The address of the HTTP doors."""
+        relay = self._services[1]
+        wait_until("serve HTTP", lambda: URL.search(relay.said()))
+        found = URL.search(relay.said())
+        assert found is not None
+        return found[0]
+
+
+@pytest.fixture
+def http_network(tmp_path: Path) -> Iterator[HttpNetwork]:
+    folder = tmp_path / "network"
+    folder.mkdir()
+    with HttpNetwork(folder) as network:
+        yield network
+
+
+def test_a_report_goes_by_http_without_libp2p(
+    http_network: HttpNetwork, tmp_path: Path, nobody: Path
+) -> None:
+    paths = home(tmp_path)
+    agree(paths, ago=3 * DAY)
+    env = {"METHRICS_HOME": paths.data}
+    run(program("short_cli.py", "search", "word", earlier=2 * DAY), tmp_path, **env)
+    env["METHRICS_RELAYS"] = http_network.url
+    command = [sys.executable, "-c", PUBLISH, "--app", NAMESPACE, "--once"]
+    found = json.loads(run(command, tmp_path, **env))
+    assert found["code"] == 0
+    assert not HEAVY & set(found["modules"])
+    assert not found["vendored"]
+    assert receipts(paths)[0].state == ACKNOWLEDGED
+    sql = f"SELECT name, worked FROM {CATALOG.label}.command WHERE name = 'search'"
+    wait_until("store it", lambda: http_network.rows(sql) == [("search", True)])
