@@ -16,9 +16,10 @@ from tests import fresh
 
 
 def declared() -> set[str]:
-    """The distributions of the base install and of the extra `node`."""
+    """The distributions of the base install and of the extra `node`, which contains `http`."""
     project = tomllib.loads((source.ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    lines = project["dependencies"] + project["optional-dependencies"]["node"]
+    extras = project["optional-dependencies"]
+    lines = project["dependencies"] + extras["http"] + extras["node"]
     return {re.split(r"[<>=!~ ]", line)[0].lower().replace("_", "-") for line in lines}
 
 
