@@ -39,7 +39,7 @@ class GivenFiles:
     def again(self) -> Given:
         """Return what files hold that differs from the last call, and the files that are bad or
         cannot be read twice."""
-        return self._read(check=_check_regular)
+        return self._read(check=check_regular)
 
     def _read(self, check: Callable[[Path], None] = lambda path: None) -> Given:
         """Read each path that `check` lets pass; it raises a LocalError for the others."""
@@ -70,7 +70,7 @@ class GivenFiles:
         return before != found
 
 
-def _check_regular(path: Path) -> None:
+def check_regular(path: Path) -> None:
     """Raise ConfigError if `path` exists and is no regular file. Reading says what else is wrong
     with it."""
     if path.exists() and not path.is_file():

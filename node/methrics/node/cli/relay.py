@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
 import trio
 
 from methrics.node.cli.durations import Duration
-from methrics.node.cli.given_files import GivenFiles, reload_files
+from methrics.node.cli.given_files import GivenFiles, check_regular, reload_files
 from methrics.node.cli.keyfile import own_key
 from methrics.node.cli.log import only
 from methrics.node.cli.options import (
@@ -36,7 +38,7 @@ from methrics.node.network.swarm import Swarm
 from methrics.node.paths import user_paths
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
-from methrics.node.relay.given import Given, take_given
+from methrics.node.relay.given import Given, Reloaded, take_given
 from methrics.node.relay.http_serving import HttpSettings, serve_http_doors
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.own_doors import OwnDoors
@@ -44,7 +46,7 @@ from methrics.node.relay.relay import Relay, RelaySettings, run_relay
 from methrics.node.relay.settings import ROLES
 from methrics.node.relay.state_folder import StateFolder
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.errors import ConfigError
+from methrics.schema.errors import ConfigError, LocalError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.envelope import Item
 from methrics.schema.wire.record import decode_record
@@ -167,8 +169,8 @@ def relay(
 
     Reports rest in the folder --state until they are published, also while the relay is stopped.
     The relay stores no address of an app, and not when or in which order reports came. On SIGHUP
-    it reads the files of --catalog and --record again. With --key, its own address follows from
-    that key, not from the one in its folder.
+    it reads the files of --catalog, --record and --tls-cert again. With --key, its own address
+    follows from that key, not from the one in its folder.
     """
     files = GivenFiles(catalogs, records)
     given = files.first()
@@ -220,7 +222,17 @@ def _http(where: str, cert: Path | None, key: Path | None, behind: str | None) -
             "tls-files", "a certificate needs its key", "give both --tls-cert and --tls-key"
         )
     tls = ServerTls(cert, key) if cert and key else None
-    return HttpSettings(host.strip("[]"), int(port), tls, behind)
+    return HttpSettings(host.strip("[]"), int(port), tls, _proxy(behind) if behind else None)
+
+
+def _proxy(text: str) -> str:
+    """Returns the address of a proxy as sockets write it."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ConfigError(
+            "http-address", f"{text[:80]!r} is no IP address", "such as 127.0.0.1"
+        ) from None
 
 
 def _peer_id(entry: str) -> str:
@@ -296,7 +308,7 @@ async def _serve(
                         )
                     nursery.start_soon(_say_counts, lines, running, swarm)
                     nursery.start_soon(_say_changes, lines)
-                    nursery.start_soon(_take_reloads, reloads, book, lines)
+                    nursery.start_soon(_take_reloads, reloads, book, http, lines)
                     if peers:
                         nursery.start_soon(report_connectivity, swarm, lines.connectivity)
                 closing.deadline = trio.current_time() + DRAIN_TIME + CLOSE_TIME
@@ -307,11 +319,28 @@ async def _serve(
 
 
 async def _take_reloads(
-    reloads: trio.MemoryReceiveChannel[Given], book: CatalogBook, lines: RelayLines
+    reloads: trio.MemoryReceiveChannel[Given],
+    book: CatalogBook,
+    http: HttpSettings | None,
+    lines: RelayLines,
 ) -> None:
     async for given in reloads:
         _, done = take_given(given, book, lines.log.clock.now())
-        lines.reloaded(done)
+        tls = None if http is None else http.tls
+        lines.reloaded(done if tls is None else renewed(done, tls))
+
+
+def renewed(done: Reloaded, tls: ServerTls) -> Reloaded:
+    """Reads the certificate again, for connections that come from now on; returns `done` with what
+    there is to say about it."""
+    # Not in a thread: OpenSSL does not allow a handshake to begin meanwhile.
+    try:
+        for path in tls.files:
+            check_regular(path)
+        tls.reload()
+    except LocalError as error:
+        return replace(done, refused=(*done.refused, (str(tls.files[0]), error)))
+    return replace(done, changed=(*done.changed, f"the certificate in {tls.files[0]}"))
 
 
 async def _say_counts(lines: RelayLines, running: Relay, swarm: Swarm) -> None:

@@ -16,21 +16,21 @@ PROTOCOL = "http/1.1"
 
 
 class ServerTls:
-    """The TLS of a server: a certificate chain and its private key, in two PEM files.
+    """The TLS of a server: a certificate chain and its private key, in two PEM `files`.
 
     Only TLS 1.3 is spoken: older versions resume sessions in ways that cannot be switched off.
     Raises ConfigError `tls-files` if the files cannot be used.
     """
 
     def __init__(self, cert: Path, key: Path) -> None:
-        self._files = cert, key
+        self.files = cert, key
         self.context = self._loaded()
 
     def reload(self) -> None:
         """Read both files again, for new connections. Raises ConfigError as above; the old ones
         then stay in use."""
         self._loaded()
-        self.context.load_cert_chain(*self._files, password=_no_password)
+        self.context.load_cert_chain(*self.files, password=_no_password)
 
     def _loaded(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -38,7 +38,7 @@ class ServerTls:
         context.num_tickets = 0
         context.options |= ssl.OP_NO_TICKET
         context.set_alpn_protocols([PROTOCOL])
-        cert, key = self._files
+        cert, key = self.files
         try:
             context.load_cert_chain(cert, key, password=_no_password)
         except (OSError, ValueError) as error:  # an SSLError is an OSError
