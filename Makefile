@@ -16,7 +16,7 @@ WORKERS ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-demo:  ## Run two aggregators, a relay and 20 apps on this machine, and query the reports with SQL
+demo:  ## Run two aggregators, two relays and 20 apps on this machine, and query with SQL
 	@$(SETUP) demo
 	@$(BIN)/methrics demo $(ARGS)
 

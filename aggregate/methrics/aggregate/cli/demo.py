@@ -30,10 +30,10 @@ from methrics.node.clock import Clock
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of tables.")
 def demo(folder: Path, apps: int, days: int, as_json: bool) -> None:
-    """Run two aggregators, a relay and many small apps on this machine.
+    """Run two aggregators, an entry, an exit and many small apps on this machine.
 
     Each is a process of its own. Each app embeds the node, has consent, simulates some days of use,
-    and publishes through the relay, over TCP, Noise and Yamux on the loopback interface. At the end
+    and hands sealed boxes to the entry over HTTP; relays and aggregators speak libp2p. At the end
     every report is read back from the DuckDB file and verified.
     """
     clock = Clock()
@@ -43,7 +43,8 @@ def demo(folder: Path, apps: int, days: int, as_json: bool) -> None:
         if not as_json:
             click.echo(f"demo: {text}")
 
-    say(f"two aggregators, a relay and {apps} apps, {days} days each; logs in {folder / 'logs'}")
+    logs = folder / "logs"
+    say(f"two aggregators, an entry, an exit and {apps} apps, {days} days each; logs in {logs}")
     # Without a terminal the bar would print its label alone.
     hidden = as_json or not sys.stdout.isatty()
     with click.progressbar(length=apps, label="demo: apps", hidden=hidden) as bar:

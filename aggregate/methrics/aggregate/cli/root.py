@@ -83,7 +83,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         ),
     },
     "Try it": {
-        "demo": Entry("methrics.aggregate.cli.demo", "Run apps, a relay and aggregators here."),
+        "demo": Entry("methrics.aggregate.cli.demo", "Run apps, relays and aggregators here."),
         "simulate": Entry("methrics.aggregate.cli.simulate", "Make a data set of invented people."),
     },
 }

@@ -4,7 +4,8 @@
         --number N --today SECONDS --days N
 
 Only two things differ from a real app. The clock is passed in, so several days of use take one
-second; and the publisher runs in this process, to save a new process for each day.
+second (only the route asks the machine's clock, as relays do); and the publisher runs in this
+process, to save a new process for each day.
 The last line of output is JSON: how much was recorded, and how much the relays accepted.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +22,14 @@ import trio
 
 import methrics.node
 from methrics.aggregate.simulate.story import DAY, Person, Visit, person
-from methrics.node.clock import ManualClock
+from methrics.node.clock import Clock, ManualClock
 from methrics.node.consent.ledger import grant
 from methrics.node.paths import Paths, user_paths
+from methrics.node.process.worker import Threads
 from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry
-from methrics.node.publish.publisher import PublisherSettings, run_publisher
+from methrics.node.publish.publisher import PublisherSettings, network_route, run_publisher
+from methrics.node.publish.routes import Findings
 from methrics.node.record.recorder import Recorder
 from methrics.schema.errors import LocalError, MethricsError, RemoteError, UnreachableError
 
@@ -55,14 +59,25 @@ def play(recorder: Recorder, who: Person, visit: Visit, clock: ManualClock) -> N
 
 
 def publish(paths: Paths, namespace: str, relay: str, clock: ManualClock) -> int:
-    """Send due reports through the relay; returns how many it accepted."""
+    """Send due reports through the entry `relay`; returns how many were accepted."""
     taken = 0
     settings = PublisherSettings(entry=Entry(relays=(relay,)), once=True)
+    rng, worker = random.SystemRandom(), Threads(1)
+    route = network_route(paths, settings, Findings(), clock=Clock(), rng=rng, worker=worker)
 
     async def run() -> None:
         nonlocal taken
         done: list[PassResult] = []
-        await run_publisher(paths, namespace, settings, clock=clock, on_pass=done.append)
+        await run_publisher(
+            paths,
+            namespace,
+            settings,
+            clock=clock,
+            rng=rng,
+            open_route=route,
+            worker=worker,
+            on_pass=done.append,
+        )
         taken = sum(one.acknowledged for one in done)
         for one in done:
             if one.failed is not None:

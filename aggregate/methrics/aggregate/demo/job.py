@@ -25,6 +25,7 @@ from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, StoreError
 
 ADDRESS = r"(/ip4/127\.0\.0\.1/tcp/\d+/p2p/\w+)"
+DOORS = r"doors over HTTP at (http://127\.0\.0\.1:\d+/)"
 
 LISTEN = "/ip4/127.0.0.1/tcp/0"
 """Loopback, on a port that the system chooses: nothing leaves this machine."""
@@ -77,12 +78,12 @@ def run_job(folder: Path, *, apps: int, days: int, clock: Clock, say: Say, tick:
         stores = (folder / "aggregator-a.duckdb", folder / "aggregator-b.duckdb")
         first, first_at = _aggregator(fleet, "aggregator-a", own, stores[0], ())
         second, second_at = _aggregator(fleet, "aggregator-b", own, stores[1], (first_at,))
-        relay, relay_at = _relay(fleet, own, folder / "relay", (first_at, second_at))
-        say(f"two aggregators and a relay are up ({relay_at.partition('/p2p/')[0]})")
-        sent = _live(
-            fleet, folder, own.signed, relay_at, apps=apps, days=days, clock=clock, tick=tick
-        )
-        say(f"{apps} apps sent {sent} reports through the relay")
+        leave, exit_at = _relay(fleet, own, folder, "exit", "Ben", (first_at, second_at))
+        entry, _ = _relay(fleet, own, folder, "entry", "Anna", (exit_at,))
+        door = _door(fleet, entry)
+        say(f"two aggregators, an entry and an exit are up ({door})")
+        sent = _live(fleet, folder, own.signed, door, apps=apps, days=days, clock=clock, tick=tick)
+        say(f"{apps} apps sent {sent} reports over two hops")
         for child, store in ((first, stores[0]), (second, stores[1])):
             fleet.wait_until(
                 f"store all {sent} reports",
@@ -91,8 +92,22 @@ def run_job(folder: Path, *, apps: int, days: int, clock: Clock, say: Say, tick:
                 ARRIVE_TIME,
                 pause=LOOK,
             )
-        fleet.stop([relay, first, second])
-    return Ran(folder, own.catalog, stores, sent, apps + 3)
+        fleet.stop([entry, leave, first, second])
+        for line in seen_lines(entry, leave, apps):
+            say(line)
+    return Ran(folder, own.catalog, stores, sent, apps + 4)
+
+
+def seen_lines(entry: Child, leave: Child, apps: int) -> list[str]:
+    """Return what the entry and the exit saw, by the counts with which they ended."""
+    boxes = entry.said(r"stopped: .* forwarded (\d+)")
+    opened = leave.said(r"stopped: .* opened (\d+)")
+    published = leave.said(r"stopped: .* published (\d+)")
+    return [
+        f"the entry (Anna's) saw the addresses of {apps} apps, and {boxes} sealed boxes",
+        f"the exit (Ben's) saw the entry's address, opened {opened} boxes, and published "
+        f"{published} reports",
+    ]
 
 
 def claim(folder: Path) -> None:
@@ -147,12 +162,24 @@ def _given(own: Namespace) -> list[str]:
     return ["--catalog", str(own.signed), "--record", str(own.record)]
 
 
-def _relay(fleet: Fleet, own: Namespace, state: Path, peers: tuple[str, ...]) -> tuple[Child, str]:
-    arguments = ["relay", *_given(own), "--listen", LISTEN, "--state", str(state)]
+def _relay(
+    fleet: Fleet, own: Namespace, folder: Path, role: str, operator: str, peers: tuple[str, ...]
+) -> tuple[Child, str]:
+    arguments = ["relay", *_given(own), "--listen", LISTEN, "--state", str(folder / role)]
+    arguments += ["--role", role, "--operator", operator]
     arguments += ["--batch-window", BATCH_WINDOW, "--rest", "0s"]
+    if role == "entry":
+        arguments += ["--http", "127.0.0.1:0"]
     for peer in peers:
         arguments += ["--peer", peer]
-    return _service(fleet, "relay", arguments)
+    return _service(fleet, role, arguments)
+
+
+def _door(fleet: Fleet, entry: Child) -> str:
+    fleet.wait_until("open its doors", entry, lambda: entry.said(DOORS), START_TIME)
+    door = entry.said(DOORS)
+    assert door is not None
+    return door
 
 
 def _live(
