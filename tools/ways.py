@@ -2,7 +2,7 @@
 
 One of five entries and one of five exits are bad and work together. Installs send boxes, and the
 code that publishers run chooses entry and exit. Other designs choose by the few lines below. The
-table is a section of docs/privacy-measured.md; tests/house/test_ways.py repeats it with fewer
+table is a section of docs/privacy-measured.md; tests/house/test_bad_pairs.py repeats it with fewer
 installs.
 """
 
