@@ -147,7 +147,7 @@ def decode_descriptor(payload: bytes) -> Descriptor:
     if time_of(body, "expires") != expiry(day):
         refuse("a descriptor expires at the end of the day after its own")
     roles = body.get("roles")
-    if roles not in _ROLES:
+    if not isinstance(roles, list) or roles not in _ROLES:
         refuse("roles are entry, exit or both, in this order")
     found = Descriptor(
         day=day,
