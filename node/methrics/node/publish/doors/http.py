@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 
 from methrics.node.http.client import Answer, Ask, Connect, HttpClient
 from methrics.node.http.url import read_address
-from methrics.node.publish.doors.interface import Boxes, Descriptors, DoorReply, boxes_of
-from methrics.node.relay import doors
+from methrics.node.publish.doors.interface import (
+    Boxes,
+    Descriptors,
+    DoorReply,
+    Visiting,
+    VisitReply,
+    boxes_of,
+)
+from methrics.node.relay import doors, visits
 from methrics.schema.errors import RefusedError, UnreachableError
 from methrics.schema.wire.verdict import Reason
 
@@ -70,6 +77,18 @@ class HttpDoor:
         if answer.status in (429, 503):
             return DoorReply((), min(answer.retry or AGAIN, doors.AGAIN_MAX))
         return doors.decode_reply(_content(answer), boxes=count)
+
+    async def visit(self, request: Visiting) -> VisitReply:
+        """See `VisitingDoor`."""
+
+        async def content() -> bytes:
+            return visits.encode_visit_request(await request())
+
+        ask = Ask("/visits", content, CBOR, visits.REPLY_MAX, self._timeout)
+        answer = await self._client.ask(ask)
+        if answer.status in (429, 503):
+            raise UnreachableError("busy", "the relay is busy")
+        return visits.decode_visit_reply(_content(answer))
 
 
 def _content(answer: Answer) -> bytes:

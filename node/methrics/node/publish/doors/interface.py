@@ -10,14 +10,29 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from methrics.node.relay.doors import Descriptors, DoorReply
+from methrics.node.relay.visits import VisitReply, VisitRequest
 
-__all__ = ["Boxes", "Descriptors", "Door", "DoorReply", "boxes_of"]
+__all__ = [
+    "Boxes",
+    "Descriptors",
+    "Door",
+    "DoorReply",
+    "VisitReply",
+    "VisitRequest",
+    "Visiting",
+    "VisitingDoor",
+    "boxes_of",
+]
 
 Boxes = Sequence[bytes] | Callable[[], Awaitable[Sequence[bytes]]]
 """Sealed boxes, or a function that returns them. The function is called immediately before the
 bytes are handed over, when the connection waits for nothing else, so it may ask again whether they
 may leave. If it raises, nothing is sent, and the error goes to the caller. It returns at least one
 box, and no more than one request holds (`methrics.node.relay.doors.split_boxes`)."""
+
+Visiting = Callable[[], Awaitable[VisitRequest]]
+"""Returns what a visit hands over. It is called immediately before the bytes leave, as the function
+in `Boxes` is."""
 
 
 async def boxes_of(boxes: Boxes) -> tuple[bytes, ...]:
@@ -46,4 +61,15 @@ class Door(Protocol):
         """Hand boxes to the entry for the relay whose id is `exit_id` (32 bytes), and return its
         reply: one answer for each box, or none and when to come back. A cancelled call may or may
         not have handed them over."""
+        ...
+
+
+@runtime_checkable
+class VisitingDoor(Door, Protocol):
+    """The door of an entry that keeps the boxes of a visit, and spreads them over hours."""
+
+    async def visit(self, request: Visiting) -> VisitReply:
+        """Hand over the boxes of a visit, and ask for the answers to these and to earlier ones. A
+        cancelled call, or one that raises UnreachableError, may or may not have handed them
+        over."""
         ...

@@ -5,9 +5,10 @@ from __future__ import annotations
 import trio
 
 from methrics.node.network.swarm import Body, PeerId, Swarm
-from methrics.node.publish.doors.interface import Boxes, boxes_of
-from methrics.node.relay import doors
+from methrics.node.publish.doors.interface import Boxes, Visiting, boxes_of
+from methrics.node.relay import doors, visits
 from methrics.node.relay.doors import Descriptors, DoorReply
+from methrics.node.relay.visits import VisitReply
 from methrics.schema.errors import ConfigError, UnreachableError
 
 REQUEST_TIME = 30.0
@@ -48,6 +49,15 @@ class Libp2pDoor:
 
         reply = await self._ask(doors.ENTRY, body, doors.REPLY_MAX)
         return doors.decode_reply(reply, boxes=len(going))
+
+    async def visit(self, request: Visiting) -> VisitReply:
+        """See `VisitingDoor`."""
+
+        async def body() -> bytes:
+            return visits.encode_visit_request(await request())
+
+        reply = await self._ask(visits.VISIT, body, visits.REPLY_MAX)
+        return visits.decode_visit_reply(reply)
 
     async def _ask(self, protocol: str, body: Body, reply_max: int) -> bytes:
         try:
