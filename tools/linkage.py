@@ -158,12 +158,11 @@ public data set.
 ## Which relays see what
 
 A report goes through an entry, which sees the address, and an exit, which sees the content
-([decision 29](decisions/0029-two-hops.md)), if a relay is named by a URL.
-Here one of five entries and one of five exits are bad and work together. Each of 600 installs
-visits once a day and sends three boxes each time; publishers' own code chooses the relays. An
-install is linked once the pair has seen address and content of one of its reports.
-`python tools/ways.py --write` writes the table: means of five runs, with the lowest and the
-highest.
+([decision 29](decisions/0029-two-hops.md)). Here one of five entries and one of five exits are bad
+and work together. Each of 600 installs visits once a day and sends three boxes each time;
+publishers' own code chooses the relays. An install is linked once the pair has seen address and
+content of one of its reports. `python tools/ways.py --write` writes the table: means of five runs,
+with the lowest and the highest.
 
 {ways}
 A kept entry does not lower the share of reports that a bad pair sees. It lowers the number of

@@ -9,10 +9,7 @@ one starts at once, with a clock that is ahead by that time.
 
 from __future__ import annotations
 
-import random
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -22,13 +19,8 @@ from methrics.node.consent.ledger import grant
 from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.rows import ACKNOWLEDGED
 from methrics.node.paths import Paths, namespace_of, user_paths
-from methrics.node.process.worker import Threads
-from methrics.node.publish.doors.opening import open_doors
 from methrics.node.publish.entry import entry_peers
-from methrics.node.publish.kept_entry import EntryFile
-from methrics.node.publish.publisher import OpenRoute, PublisherSettings, run_publisher
-from methrics.node.publish.routes import Route
-from methrics.node.publish.way_route import WayRoute
+from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.schema.catalog.catalog import Catalog, load
@@ -69,30 +61,13 @@ async def publish(paths: Paths, namespace: str, wanted: int) -> None:
     settings = PublisherSettings(entry=entry_peers(paths), once=True)
     for turn in range(PASSES):
         clock = Ahead(turn * AHEAD)
-        route = two_hops(paths, settings, clock)
-        await run_publisher(paths, namespace, settings, clock=clock, open_route=route)
+        await run_publisher(paths, namespace, settings, clock=clock)
         taken = acknowledged(paths, namespace)
         print(f"acknowledged {taken}", flush=True)  # noqa: T201
         if taken >= wanted:
             return
         await trio.sleep(0.5)
     sys.exit("the network did not take the reports")
-
-
-def two_hops(paths: Paths, settings: PublisherSettings, clock: Clock) -> OpenRoute:
-    """The route over an entry and an exit, also to relays that are named by multiaddresses."""
-
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[Route]:
-        async with open_doors(libp2p=True) as doors:
-            yield WayRoute(
-                *(doors, settings.offer, EntryFile(paths, clock.sleep)),
-                clock=clock,
-                rng=random.SystemRandom(),
-                worker=Threads(1),
-            )
-
-    return opened
 
 
 def acknowledged(paths: Paths, namespace: str) -> int:

@@ -26,12 +26,12 @@ from methrics.node.outbox.journal import Journal
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
-from methrics.node.publish.relay_route import RelayRoute
+from methrics.node.publish.way_route import WayRoute
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.schema.catalog.catalog import Catalog, load
 
-STEPS = ((Journal, "journal"), (Journal, "attempt"), (RelayRoute, "deliver"), (Journal, "mark"))
+STEPS = ((Journal, "journal"), (Journal, "attempt"), (WayRoute, "deliver"), (Journal, "mark"))
 """The steps that a publisher prints, each just before it takes the step."""
 
 

@@ -523,7 +523,7 @@ def test_a_person_chooses_types_fields_and_routes(
         for field in entry.fields:
             assert field.says in text
     assert "public, for ever" in text
-    assert "see your network address together with the" in text
+    assert "an operator of both could join them" in text
     assert '"type": "heartbeat"' in text
     heartbeat, signin = TYPES.index("heartbeat"), TYPES.index("signin")
     press(browser, f"[name=answer-{heartbeat}][value=yes]")

@@ -14,6 +14,7 @@ import pytest
 import trio
 from click.testing import CliRunner
 from tests.listing import listed_book, record_of
+from tests.relay_serving import SEED, serve_relay
 
 from methrics.aggregate.cli.mine import mine
 from methrics.aggregate.collect.ingest import IngestSettings
@@ -37,7 +38,7 @@ from methrics.node.publish.routes import Outgoing
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits
-from methrics.node.relay.relay import RelaySettings, run_relay
+from methrics.node.relay.relay import RelaySettings
 from methrics.node.report.identity import NO_SALT, report_seed
 from methrics.schema.example import example_catalog, example_seed
 from methrics.schema.wire.envelope import Kind, seal, split
@@ -97,20 +98,12 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
     relaying = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(batch_window=0.3, rest=0))
     ingest = IngestSettings(threads=1, batch_seconds=0.05)
     async with (
-        open_swarm(listen=LISTEN) as near,
+        open_swarm(listen=LISTEN, seed=SEED) as near,
         open_swarm(listen=LISTEN) as far,
         trio.open_nursery() as nursery,
     ):
-        await nursery.start(
-            lambda task_status: run_relay(
-                near,
-                listed_book(CATALOG, seed=example_seed(), topics={CATALOG.topic}),
-                relaying,
-                clock=Clock(),
-                rng=random.Random(1),
-                task_status=task_status,
-            )
-        )
+        known = listed_book(CATALOG, seed=example_seed(), topics={CATALOG.topic})
+        await serve_relay(nursery, near, known, relaying, clock=Clock())
         with Store(folder / "public.duckdb") as store:
             found = Scene(near.addrs[0], store, folder / "home")
             settings = AggregatorSettings(

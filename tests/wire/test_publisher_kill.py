@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 from tests.listing import listed_book
+from tests.relay_serving import SEED, serve_relay
 
 from methrics.node.clock import Clock, ManualClock
 from methrics.node.consent.ledger import grant
@@ -26,7 +27,7 @@ from methrics.node.paths import namespace_of, user_paths
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits
-from methrics.node.relay.relay import RelaySettings, run_relay
+from methrics.node.relay.relay import RelaySettings
 from methrics.schema.catalog.catalog import load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.judging.book import CatalogBook
@@ -127,20 +128,12 @@ async def relay_and_collector() -> AsyncIterator[tuple[str, Collector]]:
     listen = ["/ip4/127.0.0.1/tcp/0"]
     settings = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(batch_window=0.3, rest=0))
     async with (
-        open_swarm(listen=listen) as swarm,
+        open_swarm(listen=listen, seed=SEED) as swarm,
         open_swarm(listen=listen) as ears,
         trio.open_nursery() as nursery,
     ):
-        await nursery.start(
-            lambda task_status: run_relay(
-                swarm,
-                listed_book(CATALOG, seed=b"k" * 32, topics={CATALOG.topic}),
-                settings,
-                clock=Clock(),
-                rng=random.Random(1),
-                task_status=task_status,
-            )
-        )
+        known = listed_book(CATALOG, seed=b"k" * 32, topics={CATALOG.topic})
+        await serve_relay(nursery, swarm, known, settings, clock=Clock())
         await ears.join(CATALOG.topic, collector)
         ears.keep(swarm.addrs[0])
         with trio.fail_after(60):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 from tests.listing import record_of
+from tests.relay_serving import SEED, serve_relay
 
 import methrics.schema
 from methrics.node.clock import Clock, ManualClock
@@ -28,10 +29,11 @@ from methrics.node.paths import namespace_of, user_paths
 from methrics.node.publish.direct_route import DirectRoute
 from methrics.node.publish.relay_route import RelayRoute
 from methrics.node.publish.routes import Fate, Outgoing, Route
+from methrics.node.publish.ways import WORDS, Gap
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits
-from methrics.node.relay.relay import Relay, RelaySettings, run_relay
+from methrics.node.relay.relay import Relay, RelaySettings
 from methrics.schema.catalog.catalog import load
 from methrics.schema.example import example_seed
 from methrics.schema.judging.book import CatalogBook
@@ -86,20 +88,11 @@ async def scene() -> AsyncIterator[tuple[Swarm, Relay, Ears]]:
     ears, book = Ears(), CatalogBook({CATALOG.topic})
     book.records.add(RECORD, decode_record(RECORD.payload))
     async with (
-        open_swarm(listen=[LISTEN]) as swarm,
+        open_swarm(listen=[LISTEN], seed=SEED) as swarm,
         open_swarm(listen=[LISTEN]) as peer,
         trio.open_nursery() as nursery,
     ):
-        relay: Relay = await nursery.start(
-            lambda task_status: run_relay(
-                swarm,
-                book,
-                settings,
-                clock=Clock(),
-                rng=random.Random(1),
-                task_status=task_status,
-            )
-        )
+        relay = await serve_relay(nursery, swarm, book, settings, clock=Clock())
         await peer.join(CATALOG.topic, ears)
         peer.keep(swarm.addrs[0])
         with trio.fail_after(60):
@@ -218,6 +211,7 @@ async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
             assert (publisher.returncode, err) == (0, "")
             lines = [json.loads(line) for line in out.splitlines()]
             assert [line["event"] for line in lines] == ["sent", "sent", "pass", "waiting"]
+            assert lines[2]["way"] == WORDS[Gap.RELAY], "the only relay is entry and exit"
             relay.send_signal(signal.SIGTERM)
             while (stopped := await said(relay))["event"] == "counts":
                 pass  # each minute

@@ -339,6 +339,6 @@ def test_the_notice_says_which_relay_sees_the_address_and_which_the_report() -> 
     ]
     relay = [words(cell) for cell in routes.rows[0]]
     assert relay[0] == "relay"
-    assert "operators of the relays that take your report in" in relay[1]
-    assert "together with your address, unless a relay is named by https://" in relay[2]
-    assert "everyone, without your address" in relay[2]
+    assert "operator of the entry" in relay[1]
+    assert "operator of the exit" in relay[2]
+    assert "Neither sees your address" in relay[2]

@@ -74,13 +74,11 @@ def route_words(hops: Hops) -> RouteWords:
 
 def _not_known() -> RouteWords:
     return RouteWords(
-        _EVERYONE + "The relays that take them in may see your network address together with the "
-        "report.",
-        "Everyone can read the report, without your network address. Up to two relays that are "
-        "named by multiaddresses (/ip4/...) each see the report and your network address together. "
-        f"If a relay is named by https://, two hops are used: {_APART} Whoever runs both could "
-        "join address and report. This machine does not know who runs them; if only one relay is "
-        "found, that one sees both.",
+        _EVERYONE + "A relay sees your network address, another the report; "
+        "an operator of both could join them.",
+        f"Everyone can read the report, without your network address. {_APART} Whoever runs both "
+        "could join address and report. This machine does not know yet who runs them; if it finds "
+        "only one relay, that one sees both.",
     )
 
 

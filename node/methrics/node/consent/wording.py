@@ -36,8 +36,8 @@ NAMELESS = (
     "are rounded, and each report is signed with a key that is used once."
 )
 ROUTE_WORDS = {
-    "relay": "Through relays, which may see your network address together with the report. The "
-    "usual way.",
+    "relay": "Through two relays: one sees your network address, the other the report. The usual "
+    "way.",
     "direct": "Directly: whoever you are connected to sees your network address.",
 }
 """The routes that a person can allow, in plain words. Everybody can read the reports by either."""

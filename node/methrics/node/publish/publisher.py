@@ -40,7 +40,6 @@ from methrics.node.publish.kept_entry import EntryFile
 from methrics.node.publish.listing import Listing, waiting_words
 from methrics.node.publish.own_relays import own_relays
 from methrics.node.publish.permission import consent_of
-from methrics.node.publish.relay_route import RelayRoute
 from methrics.node.publish.routes import Findings, Route
 from methrics.node.publish.status import write_status
 from methrics.node.publish.way_route import WayRoute
@@ -125,8 +124,7 @@ def network_route(
     worker: Worker,
 ) -> OpenRoute:
     """Return a function that opens the route over the network, with a new host key and peer id for
-    each pass. `findings` is filled by each route. Reports go over two hops if a relay is named by
-    its URL, and to two relays at once if all are named by multiaddresses."""
+    each pass. `findings` is filled by each route."""
     keep = EntryFile(paths, clock.sleep)
 
     @asynccontextmanager
@@ -137,14 +135,6 @@ def network_route(
             yield DirectRoute(swarm, settings.entry.peers, unusable=findings.unusable)
 
     @asynccontextmanager
-    async def open_relays() -> AsyncIterator[Route]:
-        from methrics.node.network.libp2p import open_swarm
-
-        async with open_swarm() as swarm:
-            relays, unusable = settings.entry.relays, findings.unusable
-            yield RelayRoute(swarm, relays, rng=rng, unusable=unusable)
-
-    @asynccontextmanager
     async def open_ways() -> AsyncIterator[Route]:
         offer = settings.offer
         async with open_doors(libp2p=not offer.urls_only) as doors:
@@ -152,9 +142,7 @@ def network_route(
                 doors, offer, keep, clock=clock, rng=rng, worker=worker, findings=findings
             )
 
-    if settings.route == "direct":
-        return open_direct
-    return open_ways if any(map(is_url, settings.entry.relays)) else open_relays
+    return open_direct if settings.route == "direct" else open_ways
 
 
 async def run_publisher(

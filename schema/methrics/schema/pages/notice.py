@@ -225,10 +225,10 @@ def _routes() -> list[Block]:
     rows: tuple[tuple[Text, ...], ...] = (
         (
             Strong("relay"),
-            "The operators of the relays that take your report in, at most two; and your internet "
-            "provider, who sees that you contact a relay. Nobody else.",
-            "The operators of these relays, together with your address, unless a relay is named by "
-            "https://; then everyone, without your address.",
+            "The operator of the entry, which is the relay that takes your report in; and your "
+            "internet provider, who sees that you contact a relay. Nobody else.",
+            "The operator of the exit, which is another relay that opens and checks the report; "
+            "then everyone. Neither sees your address.",
             "You agreed to the report.",
         ),
         (
@@ -243,14 +243,13 @@ def _routes() -> list[Block]:
         Heading(2, "How reports travel, and who sees what", "routes"),
         Table("Routes", head, rows),
         Paragraph(
-            "A report travels encrypted and padded, so all reports look alike from outside. If a "
-            "relay is named by https://, reports go over two hops: the first, the entry, cannot "
-            "open them, and the second, the exit, does not see where they came from. If one "
-            "operator runs both, or if only one relay is known, that operator could join your "
-            "address and the report. Relays state who runs them, but nobody checks that, nor that "
-            "they log no address; so choose relays that you trust. The relay that opens a report "
-            "keeps it on its disk until the report's own random moment, at the latest the end of "
-            "the next day, and then publishes it shuffled with other reports."
+            "A report travels encrypted and padded, so all reports look alike from outside. The "
+            "entry cannot open it, and the exit does not see where it came from. If one operator "
+            "runs both, or if only one relay is known, that operator could join your address and "
+            "the report. Relays state who runs them, but nobody checks that, nor that they log no "
+            "address; so choose an entry that you trust. The exit keeps each report on its disk "
+            "until the report's own random moment, at the latest the end of the next day, and then "
+            "publishes it shuffled with other reports."
         ),
     ]
 
