@@ -143,6 +143,7 @@ async def relay(given: dict[str, Any]) -> None:
     settings = RelaySettings(
         topics=(TOPIC,),
         mix=MixLimits(batch_window=WINDOW, rest=0),
+        spread=0,
         entries=tuple(given["entries"]),
         boxes_per_minute=10**9,
         entry_boxes_per_minute=10**9,

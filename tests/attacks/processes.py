@@ -106,7 +106,7 @@ class Service:
 
 def relay(folder: Path, *options: str, name: str = "relay", rest: str = "0s") -> Service:
     """A relay that publishes what it gets at once."""
-    quick = ["--batch-window", "0.2s", "--rest", rest, "--listen", LISTEN]
+    quick = ["--batch-window", "0.2s", "--rest", rest, "--spread", "0s", "--listen", LISTEN]
     quick += ["--state", str(folder / f"{name}.state")]
     return Service(folder, name, ["relay", *quick, *options])
 

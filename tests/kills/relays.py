@@ -96,7 +96,7 @@ class KilledRelay:
         self._log.touch()
         listen = f"/ip4/127.0.0.1/tcp/{free_port()}"
         self._arguments = ["--json", "--listen", listen, "--state", str(folder / f"relay-{number}")]
-        self._arguments += ["--rest", REST, "--batch-window", "0.2s", *given]
+        self._arguments += ["--rest", REST, "--spread", "0s", "--batch-window", "0.2s", *given]
         self._pid = 0
         self._starts = 0
         self.start()

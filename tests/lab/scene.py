@@ -79,7 +79,9 @@ class Scene:
 
     def relay(self, host: Host, *options: str) -> Program:
         """Start a relay that publishes what it has at once."""
-        return self.serve(host, "relay", "--rest", "0s", "--batch-window", "0.3s", *options)
+        return self.serve(
+            host, "relay", "--rest", "0s", "--spread", "0s", "--batch-window", "0.3s", *options
+        )
 
     def app(self, host: Host, relays: Iterable[str], first: int, count: int) -> Program:
         """Start an app that records and publishes `count` events."""

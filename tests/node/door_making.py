@@ -103,7 +103,11 @@ async def stations(
 ) -> AsyncIterator[Doors]:
     """Open relays that know each other, and a peer that collects from all of them."""
     network = network or MemoryNetwork(rng=random.Random(7))
-    fields: dict[str, object] = {"topics": (TOPIC,), "mix": MixLimits(batch_window=30, rest=0)}
+    fields: dict[str, object] = {
+        "topics": (TOPIC,),
+        "mix": MixLimits(batch_window=30, rest=0),
+        "spread": 0,
+    }
     settings = RelaySettings(**(fields | changes))  # type: ignore[arg-type]
     found = Doors(network, [])
     async with AsyncExitStack() as stack:

@@ -140,7 +140,8 @@ class Network:
                 common += ["--peer", address]
         if name.startswith("r"):
             state = str(self.folder / f"{name}.state")
-            return ["relay", "--rest", "0s", "--batch-window", "0.5s", "--state", state, *common]
+            quick = ["--rest", "0s", "--spread", "0s", "--batch-window", "0.5s"]
+            return ["relay", *quick, "--state", state, *common]
         return ["aggregate", str(self.folder / f"{name}.duckdb"), *common]
 
     async def start(self, name: str) -> None:

@@ -113,7 +113,7 @@ class RealNetwork:
         try:
             collecting = [str(self.file), "--export-every", "0.5s", *known]
             self._services.append(Service(self._folder, "aggregate", collecting))
-            mixing = ["--batch-window", "0.3s", "--rest", "0s", *known]
+            mixing = ["--batch-window", "0.3s", "--rest", "0s", "--spread", "0s", *known]
             mixing += ["--peer", self._services[0].address]
             self._services.append(Service(self._folder, "relay", mixing))
         except BaseException:

@@ -124,7 +124,7 @@ def serving(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     main = "import sys; from methrics.aggregate.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-P", "-c", main, "relay", "--catalog", str(SIGNED), "--json"]
     command += ["--record", str(folder / "record.cbor"), "--state", str(folder / "state")]
-    command += ["--listen", LISTEN, "--rest", "0s", *options]
+    command += ["--listen", LISTEN, "--rest", "0s", "--spread", "0s", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         try:
             yield child

@@ -195,7 +195,8 @@ async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
     (tmp_path / "record.cbor").write_bytes(RECORD.raw)
     ears = Ears()
     serving = ["relay", "--catalog", str(SIGNED), "--record", str(tmp_path / "record.cbor")]
-    serving += ["--listen", LISTEN, "--state", str(tmp_path / "state"), "--rest", "0s", "--json"]
+    serving += ["--listen", LISTEN, "--state", str(tmp_path / "state"), "--json"]
+    serving += ["--rest", "0s", "--spread", "0s"]
     with command(*serving, "--batch-window", "1h") as relay:
         listening = await said(relay)
         addrs = listening["addrs"]

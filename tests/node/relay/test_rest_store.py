@@ -90,7 +90,7 @@ def test_each_commit_waits_for_the_disk(tmp_path: Path) -> None:
     """Also one of nothing: a sooner answer would tell that nothing was accepted."""
     file = SqliteRest(str(tmp_path / "rest.db"))
     log = tmp_path / "rest.db-wal"
-    assert file._con.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert file._database._con.execute("PRAGMA synchronous").fetchone() == (2,)
     for _ in range(3):
         before = log.stat().st_size
         file.write(Changes())
@@ -133,10 +133,10 @@ def test_attack_a_thief_of_the_disk_finds_no_order_of_arrival(tmp_path: Path) ->
 def test_the_columns_are_these(tmp_path: Path) -> None:
     """No address, no time of arrival, no number that grows with each row."""
     file = SqliteRest(str(tmp_path / "rest.db"))
-    columns = [row[1] for row in file._con.execute("PRAGMA table_info(rest)")]
+    columns = [row[1] for row in file._database._con.execute("PRAGMA table_info(rest)")]
     assert columns == ["id", "topic", "catalog", "raw", "leaves"]
     with pytest.raises(sqlite3.OperationalError):
-        file._con.execute("SELECT rowid FROM rest")
+        file._database._con.execute("SELECT rowid FROM rest")
 
 
 def test_a_damaged_or_newer_file_is_a_clear_error(tmp_path: Path) -> None:
@@ -161,8 +161,8 @@ def test_a_damaged_or_newer_file_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     file = SqliteRest(str(tmp_path / "rest.db"))
     file.write(putting(resting(1)))
-    (pages,) = file._con.execute("PRAGMA page_count").fetchone()
-    file._con.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = file._database._con.execute("PRAGMA page_count").fetchone()
+    file._database._con.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreError) as caught:
         file.write(putting(*(resting(number) for number in range(2, 900))))
     assert caught.value.code == "rest-full"

@@ -167,7 +167,7 @@ def _relay(
 ) -> tuple[Child, str]:
     arguments = ["relay", *_given(own), "--listen", LISTEN, "--state", str(folder / role)]
     arguments += ["--role", role, "--operator", operator]
-    arguments += ["--batch-window", BATCH_WINDOW, "--rest", "0s"]
+    arguments += ["--batch-window", BATCH_WINDOW, "--rest", "0s", "--spread", "0s"]
     if role == "entry":
         arguments += ["--http", "127.0.0.1:0"]
     for peer in peers:

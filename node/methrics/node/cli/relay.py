@@ -69,6 +69,11 @@ DRAIN_TIME = 1.0
 
 DEFAULTS = MixLimits()
 
+SPREAD = RelaySettings(topics=()).spread
+
+SPREAD_MAX = 24 * 3600.0
+"""Most seconds over which boxes are spread, because exits must get them while they have the key."""
+
 WINDOW_MAX = 3600.0
 """Most seconds of a batch window. A longer window would not hide apps any better."""
 
@@ -107,6 +112,15 @@ late (by default 21 days)."""
     metavar="DURATION",
     help="Each report leaves at a random moment of the next day, or of another period. With less "
     "than a day, others see which reports came together; 0s is for tests and demos.",
+)
+@click.option(
+    "--spread",
+    type=Duration(most=SPREAD_MAX),
+    default=duration_text(SPREAD),
+    show_default=True,
+    metavar="DURATION",
+    help="As an entry, bring each box to its exit at a random moment within this time. With less "
+    "than hours, exits see which boxes came together; 0s is for tests and demos.",
 )
 @click.option(
     "--state",
@@ -154,6 +168,7 @@ def relay(
     entries: tuple[str, ...],
     batch_window: float,
     rest: float,
+    spread: float,
     state: Path | None,
     roles: tuple[str, ...],
     announce: tuple[str, ...],
@@ -186,6 +201,7 @@ def relay(
     settings = RelaySettings(
         topics=carried,
         mix=MixLimits(batch_window=batch_window, rest=rest),
+        spread=spread,
         entries=tuple(of_options(_peer_id, one) for one in entries),
         roles=tuple(sorted(set(roles))) or ROLES,
         announce=announce,

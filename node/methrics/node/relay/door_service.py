@@ -13,13 +13,16 @@ from methrics.node.network.peer_ids import key_of
 from methrics.node.network.swarm import PeerId, Swarm
 from methrics.node.ohttp.key_config import ExitKey
 from methrics.node.process.worker import Worker
-from methrics.node.relay import doors
+from methrics.node.relay import doors, visits
 from methrics.node.relay.entry import Entry, EntryLimits
 from methrics.node.relay.exit import Exit
 from methrics.node.relay.intake import Intake, Opened
 from methrics.node.relay.pool_shares import Submitter
 from methrics.node.relay.record_exchange import records_of
 from methrics.node.relay.settings import RelaySettings
+from methrics.node.relay.spread_file import SpreadFile
+from methrics.node.relay.spreader import Spreader, SpreadLimits
+from methrics.node.relay.state_database import MEMORY
 from methrics.schema.judging.book import CatalogBook
 
 NO_KEYS: Mapping[int, ExitKey] = {}
@@ -52,10 +55,12 @@ class _Library:
 
 
 class DoorService:
-    """Exit and entry of one relay; either is None if the relay does not have that role."""
+    """Exit and entry of one relay; either is None if the relay does not have that role. An entry
+    has a spreader. `spread`: where it keeps boxes; None: in memory."""
 
     exit: Exit | None = None
     entry: Entry | None = None
+    spreader: Spreader | None = None
 
     def __init__(
         self,
@@ -69,6 +74,7 @@ class DoorService:
         rng: Random,
         worker: Worker,
         noted: Callable[[Submitter, Sequence[Opened]], None],
+        spread: SpreadFile | None = None,
     ) -> None:
         self._swarm = swarm
         self._intake = intake
@@ -92,6 +98,14 @@ class DoorService:
                 serve=None if self.exit is None else self.exit.serve,
                 limits=EntryLimits(per_minute=settings.boxes_per_minute),
             )
+            self.spreader = Spreader(
+                self.entry.bring,
+                spread or SpreadFile(MEMORY),
+                clock=clock,
+                rng=rng,
+                durable=spread is not None,
+                limits=SpreadLimits(settings.spread, settings.boxes_per_minute),
+            )
 
     def serve(self) -> None:
         """Answer requests from now on. Raises ConfigError if the swarm serves them already."""
@@ -99,21 +113,33 @@ class DoorService:
             self._swarm.serve(doors.EXIT, self._exit, request_max=doors.EXIT_REQUEST_MAX)
         if self.entry is not None:
             self._swarm.serve(doors.ENTRY, self._entry, request_max=doors.ENTRY_REQUEST_MAX)
+        if self.spreader is not None:
+            self._swarm.serve(visits.VISIT, self._visit, request_max=visits.REQUEST_SIZE)
 
     async def run(self) -> None:
         """Bring boxes to exits until cancelled."""
-        if self.entry is not None:
-            await self.entry.run()
-        await trio.sleep_forever()
+        async with trio.open_nursery() as nursery:
+            if self.entry is not None:
+                nursery.start_soon(self.entry.run)
+            if self.spreader is not None:
+                nursery.start_soon(self.spreader.run)
+            await trio.sleep_forever()
+
+    async def close(self) -> None:
+        """Close what keeps boxes."""
+        if self.spreader is not None:
+            await self.spreader.close()
 
     def counts(self) -> dict[str, int]:
         """Return the counts of boxes since the start: `opened` and `unopened` by the exit,
-        `forwarded` and `unanswered` by the entry."""
+        `forwarded` and `unanswered` by the entry, `waiting` those that it keeps."""
         found: dict[str, int] = {}
         if self.exit is not None:
             found |= {"opened": self.exit.opened, "unopened": self.exit.unopened}
         if self.entry is not None:
             found |= {"forwarded": self.entry.forwarded, "unanswered": self.entry.failed}
+        if self.spreader is not None:
+            found |= {"waiting": self.spreader.waiting}
         return found
 
     def submitter(self, peer: PeerId) -> Submitter:
@@ -134,3 +160,10 @@ class DoorService:
             raise AssertionError("served without the role")
         reply = await self.entry.forward(self.submitter(peer), asked.exit, asked.boxes)
         return doors.encode_reply(reply)
+
+    async def _visit(self, peer: PeerId, body: bytes) -> bytes:
+        """Answer `/methrics/visit/1`. A request that does not decode gets no reply."""
+        asked = visits.decode_visit_request(body)
+        if self.spreader is None:
+            raise AssertionError("served without the role")
+        return visits.encode_visit_reply(await self.spreader.visit(self.submitter(peer), asked))

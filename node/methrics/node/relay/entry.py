@@ -35,6 +35,10 @@ Serve = Callable[[Submitter, Sequence[bytes]], Awaitable[DoorReply]]
 """What the relay's own exit does with boxes."""
 
 
+KEPT = Submitter(b"kept", b"kept")
+"""Who brings boxes that this relay has kept: nobody knows any more."""
+
+
 class Exits(Protocol):
     """Which exits there are: the relay's directory."""
 
@@ -153,6 +157,16 @@ class Entry:
             return self._later()
         with self._holding(name, doors.size_of(boxes), now) as granted:
             return await self._gathered(exit_id, boxes) if granted else self._later()
+
+    async def bring(self, exit_id: bytes, boxes: Sequence[bytes]) -> DoorReply:
+        """Hand boxes that this relay has kept to the exit; return its answers, or none and when to
+        come back. Their apps were counted when they brought them."""
+        if exit_id == self._own and self._serve is not None:
+            return await self._serve(KEPT, boxes)
+        if self._is_paused(exit_id, trio.current_time()) or not self._exits.addresses(exit_id):
+            await trio.lowlevel.checkpoint()
+            return self._later()
+        return await self._gathered(exit_id, boxes)
 
     @contextlib.contextmanager
     def _holding(self, name: bytes, size: int, now: float) -> Iterator[bool]:

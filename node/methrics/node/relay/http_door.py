@@ -4,6 +4,7 @@
     GET, POST /.well-known/ohttp-gateway   the same, found by RFC 9540; GET gives its keys
     POST /ohttp/<exit id, 64 hex digits>   the entry as a relay of Oblivious HTTP, for that exit
     POST /boxes                       the entry, several boxes at once (`relay.doors`)
+    POST /visits                      the entry, the boxes of a visit (`relay.visits`)
     GET  /descriptors                 the descriptors that this relay knows (`relay.doors`)
 
 A resource whose role the relay does not have is not there. What goes wrong before a box is opened
@@ -25,9 +26,10 @@ from methrics.node.http.server import Message, Receive, Scope, Send
 from methrics.node.network.origins import Origins
 from methrics.node.ohttp.key_config import MEDIA_TYPE as KEYS
 from methrics.node.ohttp.key_config import KeyConfig, encode_key_configs
-from methrics.node.relay import doors
+from methrics.node.relay import doors, visits
 from methrics.node.relay.doors import DoorReply
 from methrics.node.relay.pool_shares import Submitter
+from methrics.node.relay.visits import VisitReply, VisitRequest
 from methrics.schema.errors import RefusedError
 from methrics.schema.wire.verdict import Reason
 
@@ -61,9 +63,18 @@ class Entry(Protocol):
         ...
 
 
+class Spreader(Protocol):
+    """The part of an entry that keeps the boxes of visits."""
+
+    async def visit(self, who: Submitter, request: VisitRequest) -> VisitReply:
+        """Take the boxes of a visit, and tell the answers that are there."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class HttpParts:
-    """What the doors lead to. `exit` and `entry` are None if the relay does not have that role.
+    """What the doors lead to. `exit`, `entry` and `spreader` are None if the relay does not have
+    that role.
 
     `keys()` returns the key configurations to seal for, the best first. `descriptors()` returns the
     reply of `/methrics/descriptors/1`. `submitter(name, origin)` returns how a client is counted.
@@ -73,6 +84,7 @@ class HttpParts:
     descriptors: Callable[[], bytes]
     exit: Exit | None = None
     entry: Entry | None = None
+    spreader: Spreader | None = None
     keys: Callable[[], Sequence[KeyConfig]] = tuple
 
 
@@ -167,9 +179,11 @@ class HttpDoor:
         return None
 
     def _post(self, path: str) -> Callable[[_Request], Awaitable[Answer]] | None:
-        leave, entry = self._parts.exit, self._parts.entry
+        leave, entry, spreader = self._parts.exit, self._parts.entry, self._parts.spreader
         if path in ("/", GATEWAY) and leave is not None:
             return lambda request: _one_box(request, lambda box: leave.serve(request.who, [box]))
+        if path == "/visits" and spreader is not None:
+            return lambda request: _visit(request, spreader)
         if entry is None:
             return None
         if path == "/boxes":
@@ -205,6 +219,12 @@ async def _boxes(request: _Request, entry: Entry) -> Answer:
     asked = doors.decode_entry_request(body)
     reply = await entry.forward(request.who, asked.exit, asked.boxes)
     return Answer(200, CBOR, doors.encode_reply(reply))
+
+
+async def _visit(request: _Request, spreader: Spreader) -> Answer:
+    body = await _content(request, CBOR, visits.REQUEST_SIZE)
+    reply = await spreader.visit(request.who, visits.decode_visit_request(body))
+    return Answer(200, CBOR, visits.encode_visit_reply(reply))
 
 
 async def _content(request: _Request, kind: str, limit: int) -> bytes:

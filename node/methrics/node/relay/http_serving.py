@@ -51,6 +51,7 @@ async def serve_http_doors(
         ),
         exit=relay.doors.exit,
         entry=relay.doors.entry,
+        spreader=relay.doors.spreader,
         keys=own.configs,
     )
     door = HttpDoor(parts, origins, settings.behind)

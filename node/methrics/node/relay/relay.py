@@ -42,7 +42,7 @@ from methrics.node.clock import Clock
 from methrics.node.network.guards import too_late
 from methrics.node.network.swarm import UNSEEN, Outcome, PeerId, Swarm, Wait
 from methrics.node.process.worker import Threads, Worker
-from methrics.node.relay import submit
+from methrics.node.relay import rest_file, spread_file, submit
 from methrics.node.relay.boxes import BoxKey
 from methrics.node.relay.catalog_exchange import CatalogExchange
 from methrics.node.relay.clock_watch import ClockWatch, gaps_of
@@ -53,11 +53,11 @@ from methrics.node.relay.notices import Notice, Notices
 from methrics.node.relay.own_doors import OwnDoors
 from methrics.node.relay.pool_shares import Submitter
 from methrics.node.relay.record_exchange import RecordExchange, records_of
-from methrics.node.relay.rest_file import NAME as REST_NAME
 from methrics.node.relay.rest_file import Changes, SqliteRest
 from methrics.node.relay.rest_store import RestStore
 from methrics.node.relay.seen_items import SeenItems
 from methrics.node.relay.settings import RelaySettings, RelayStatistics
+from methrics.node.relay.spread_file import SpreadFile
 from methrics.node.relay.state_folder import StateFolder
 from methrics.node.relay.submit import Reply
 from methrics.schema.catalog.catalog import Catalog
@@ -92,6 +92,7 @@ class Relay:
         worker: Worker | None = None,
         store: RestStore | None = None,
         parts: DoorParts | None = None,
+        spread: SpreadFile | None = None,
     ) -> None:
         self.statistics = RelayStatistics()
         self.mixer = Mixer(settings.mix)
@@ -133,6 +134,7 @@ class Relay:
             rng=rng,
             worker=self._worker,
             noted=self._noted,
+            spread=spread,
         )
         self._wake = trio.Event()
         self._flushing = trio.CancelScope()
@@ -400,16 +402,16 @@ async def run_relay(
     What the relay acknowledges rests in the folder `state`, whose lock the caller holds. Without
     one, it rests in memory, and a relay that is stopped publishes it early.
 
-    `own` is what the relay says of itself; without it, it signs no descriptors, and its doors need
-    `parts`.
+    `own` is what the relay says of itself; without it, it signs nothing, and needs `parts`.
 
     `book` contains the catalogs known at the start; the relay adds further ones. With
     `nursery.start` the caller gets the `Relay` once it answers requests. Raises ConfigError if
     `swarm` has already joined one of the topics, or serves one of the protocols; StoreError if what
     rests cannot be read.
     """
-    file = SqliteRest(state.file(REST_NAME)) if state else None
+    file = SqliteRest(state.file(rest_file.NAME)) if state else None
     store = RestStore(file, clock=clock, worker=worker)
+    closing = [store.close]
     try:
         relay = Relay(
             *(swarm, book, settings),
@@ -418,7 +420,9 @@ async def run_relay(
             worker=worker,
             store=store,
             parts=own.parts if own else parts,
+            spread=SpreadFile(state.file(spread_file.NAME)) if state else None,
         )
+        closing.append(relay.doors.close)
         for topic in settings.topics:
             await swarm.join(topic, partial(relay.validate, topic))
         swarm.serve(submit.RELAY, relay.describe, request_max=submit.DESCRIBE_MAX)
@@ -442,4 +446,5 @@ async def run_relay(
                 relay.stop()
             nursery.cancel_scope.cancel()
     finally:
-        await store.close()
+        for close in reversed(closing):
+            await close()

@@ -1,8 +1,7 @@
 """Keeps what rests at a relay, and commits the changes of many requests together.
 
-A commit waits for the disk, which takes milliseconds; so all requests that come meanwhile share the
-next one. Each of them is answered after its commit, whatever it brought, so that the moment of the
-answer does not tell whether anything was accepted.
+Each request is answered after its commit, whatever it brought, so that the moment of the answer
+does not tell whether anything was accepted.
 """
 
 from __future__ import annotations
@@ -10,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import trio
 
 from methrics.node.clock import Clock
 from methrics.node.process.worker import Threads, Worker, inline
+from methrics.node.relay.group_commit import GroupCommit
 from methrics.node.relay.rest_file import Changes, MemoryRest, RestFile
 from methrics.schema.errors import StoreError
 
@@ -41,15 +42,6 @@ SAY_EVERY = 60.0
 """Seconds between two warnings that the disk fails."""
 
 
-class _Batch:
-    def __init__(self) -> None:
-        self.asked = Changes()
-        """Changes of those who wait; if they fail, those are told."""
-        self.led = False
-        self.done = trio.Event()
-        self.error: StoreError | None = StoreError("rest-unusable", "a write has not ended")
-
-
 class RestStore:
     """The items that rest at one relay, in `file`. Only one trio thread may use it.
 
@@ -64,8 +56,7 @@ class RestStore:
         self._file = file or MemoryRest()
         self._clock = clock
         self._worker = (worker or Threads(1)) if self.durable else inline
-        self._using = trio.Lock()
-        self._batch = _Batch()
+        self._commits = GroupCommit(self._write)
         self._later = Changes()
         self._untidy = True
         self._silent = -math.inf
@@ -83,38 +74,22 @@ class RestStore:
     async def commit(self, changes: Changes) -> None:
         """Make the changes, together with those of all who call this while another commit runs.
         Returns once they would survive a power cut. Raises StoreError if none of them was made."""
-        batch = self._batch
-        batch.asked.add(changes)
-        with trio.CancelScope(shield=True):
-            if batch.led:
-                await batch.done.wait()
-            else:
-                batch.led = True
-                await self._lead(batch)
-        if batch.error is not None:
-            raise batch.error
+        await self._commits.commit(changes)
 
-    async def _lead(self, batch: _Batch) -> None:
+    async def _write(self, asked: Sequence[Changes]) -> None:
+        later, self._later = self._later, Changes()
+        together = Changes()
+        for changes in (later, *asked):
+            together.add(changes)
         try:
-            async with self._using:
-                self._batch = _Batch()
-                later, self._later = self._later, Changes()
-                together = Changes()
-                together.add(later)
-                together.add(batch.asked)
-                try:
-                    await self._worker(partial(self._file.write, together))
-                except StoreError as error:
-                    batch.error = error
-                    self._say(error)
-                    later.add(self._later)
-                    self._later = later
-                else:
-                    batch.error = None
-                    self._untidy = True
-                    self.erased.update(together.erased)
-        finally:
-            batch.done.set()
+            await self._worker(partial(self._file.write, together))
+        except StoreError as error:
+            self._say(error)
+            later.add(self._later)
+            self._later = later
+            raise
+        self._untidy = True
+        self.erased.update(together.erased)
 
     def later(self, changes: Changes) -> None:
         """Make changes with the next commit, for which nobody waits. They are repeated until they
@@ -156,7 +131,7 @@ class RestStore:
         self.erased = {one: until for one, until in self.erased.items() if until > now}
         try:
             with trio.CancelScope(shield=True):
-                async with self._using:
+                async with self._commits.using:
                     await self._worker(partial(self._file.tidy, now))
                     self._untidy = False
         except StoreError as error:
@@ -173,5 +148,5 @@ class RestStore:
         with trio.CancelScope(shield=True):
             await self.flush()
             await self.tidy()
-            async with self._using:
+            async with self._commits.using:
                 await self._worker(self._file.close)

@@ -35,6 +35,9 @@ class RelaySettings:
     boxes_per_minute: int = 6000
     """Most boxes that each door takes from one network (an IPv4 /24 or an IPv6 /48) per minute: an
     app brings a few per hour, so this is enough for thousands of apps behind one entry."""
+    spread: float = 6 * 3600.0
+    """Seconds over which an entry spreads the boxes of a visit. 0: it brings them to their exits at
+    once, which is for tests and for networks on one machine."""
     entry_boxes_per_minute: int = 60_000
     """Most boxes that the exit takes from one of `entries` per minute."""
     announce: tuple[str, ...] = ()
