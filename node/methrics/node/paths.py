@@ -5,6 +5,7 @@ settings. Otherwise the platform's folders are used (XDG on Linux and BSD, the L
 
     <data>/<label>-<short key>/outbox.db     what was recorded and what was released
     <data>/<label>-<short key>/publisher.lock
+    <data>/<label>-<short key>/hops.json     who runs the relays, as they say
     <config>/consent.json                    the user's answers, for all apps
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,12 @@ from methrics.node.consent.route_words import (
 )
 from methrics.node.consent.screen import first_pages
 from methrics.node.consent.wording import sheet
-from methrics.node.paths import Paths, user_paths
+from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.example import example_catalog
 
 ANN, BOB = "Ann's relays", "Bob"
+APP_NAME = "shop-AAAAAAAAAAAA"
 
 KNOWN = {
     "nothing": NOT_KNOWN,
@@ -126,9 +128,32 @@ def test_the_first_screen_tells_what_a_publisher_learned(shop: Catalog, paths: P
     known = NOT_KNOWN
     assert seen() == route_words(NOT_KNOWN).first
     known = KNOWN["one operator"]
-    save_hops(paths, Hops(ANN, (ANN,)))
+    namespace = namespace_of(shop.label, shop.short_key)
+    os.makedirs(paths.namespace(namespace))
+    save_hops(paths, namespace, Hops(ANN, (ANN, ANN)))
     assert seen() == route_words(known).first
-    assert Path(paths.data, "hops.json").stat().st_mode & 0o777 == 0o600
+    assert Path(paths.namespace(namespace), "hops.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_known_for_one_app_is_not_said_of_another(shop: Catalog, paths: Paths) -> None:
+    other = example_catalog()
+    namespace = namespace_of(shop.label, shop.short_key)
+    os.makedirs(paths.namespace(namespace))
+    save_hops(paths, namespace, KNOWN["two operators"])
+    asking = Asking([shop, other], paths)
+    asked = asking.questions()
+    facts = dict(asking.first_screen(asked).facts)
+    assert facts["Who sees it"] == route_words(NOT_KNOWN).first
+    said = {one.namespace: dict(asking.sheet(one).facts)["Who sees it"] for one in asked}
+    assert said == {
+        namespace: route_words(KNOWN["two operators"]).details,
+        namespace_of(other.label, other.short_key): route_words(NOT_KNOWN).details,
+    }
+
+
+def test_an_app_that_has_recorded_nothing_gets_no_folder(paths: Paths) -> None:
+    save_hops(paths, APP_NAME, KNOWN["one operator"])
+    assert not Path(paths.data).exists()
 
 
 @given(st.binary(max_size=200) | st.text().map(lambda one: json.dumps(one).encode()))
@@ -152,14 +177,15 @@ def test_a_file_of_other_bytes_tells_nothing(data: bytes) -> None:
     ],
 )
 def test_a_damaged_file_tells_nothing(paths: Paths, name: str, value: object) -> None:
-    save_hops(paths, Hops(ANN, (BOB,)))
-    file = Path(paths.data, "hops.json")
+    os.makedirs(paths.namespace(APP_NAME))
+    save_hops(paths, APP_NAME, Hops(ANN, (BOB,)))
+    file = Path(paths.namespace(APP_NAME), "hops.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {name: value}))
-    assert load_hops(paths) == NOT_KNOWN
+    assert load_hops(paths, APP_NAME) == NOT_KNOWN
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     paths = user_paths(tmp_path / "file" / "home")
-    save_hops(paths, Hops(ANN, (BOB,)))
-    assert load_hops(paths) == NOT_KNOWN
+    save_hops(paths, APP_NAME, Hops(ANN, (BOB,)))
+    assert load_hops(paths, APP_NAME) == NOT_KNOWN

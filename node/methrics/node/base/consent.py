@@ -24,6 +24,7 @@ from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.changing import COMMAND, allow, left_out_lines, types_by_app
 from methrics.node.consent.decide import PRODUCTION, forbidden
+from methrics.node.consent.known_hops import seen_words
 from methrics.node.consent.ledger import policy_off, read_ledger
 from methrics.node.consent.overview import (
     HISTORY_HEAD,
@@ -52,7 +53,7 @@ def show(home: str | None, apps: Sequence[str], catalogs: Sequence[Path]) -> Non
         return
     for app, group in groupby(rows, key=lambda row: row.namespace):
         of_app = list(group)
-        _say("\n" + "\n".join(app_lines(app, of_app)))
+        _say("\n" + "\n".join(app_lines(app, of_app, seen_words(paths, app))))
         _table(OVERVIEW_HEAD, map(overview_cells, of_app), indent=2)
     for line in [*revoked_lines(rows), *changed_lines(paths, rows)]:
         _say(line)

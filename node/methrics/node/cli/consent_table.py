@@ -13,6 +13,7 @@ import click
 from methrics.node.cli.consent_common import changed_lines, overview_rows, revoked_lines
 from methrics.node.cli.tables import print_table
 from methrics.node.consent.decide import PRODUCTION, forbidden, variable_of
+from methrics.node.consent.known_hops import seen_words
 from methrics.node.consent.ledger import policy_off
 from methrics.node.consent.overview import (
     HISTORY_HEAD,
@@ -58,7 +59,8 @@ def show_overview(
         return
     for namespace, group in groupby(rows, key=lambda row: row.namespace):
         of_app = list(group)
-        click.echo("\n" + "\n".join(app_lines(namespace, of_app)))
+        seen = seen_words(paths, namespace)
+        click.echo("\n" + "\n".join(app_lines(namespace, of_app, seen)))
         print_table(OVERVIEW_HEAD, map(overview_cells, of_app), indent=2)
     for line in [*revoked_lines(rows), *changed_lines(paths, rows)]:
         click.echo(line)

@@ -30,7 +30,7 @@ from methrics.node.consent.questions import (
     questions,
     undecided,
 )
-from methrics.node.consent.route_words import Hops
+from methrics.node.consent.route_words import NOT_KNOWN, Hops
 from methrics.node.consent.way_back import way_back
 from methrics.node.consent.withdrawal import forget, forget_refused, withdraw_everything
 from methrics.node.consent.wording import Sheet, sheet
@@ -49,7 +49,7 @@ class Asking:
     `moved`: if the ledger was damaged when an answer was written, the name under which the damaged
     file was kept; otherwise None. `file`: the file of the only catalog, for commands that a person
     can type. `hops`: the relays that this machine knows, for the words about who sees what; by
-    default, what a publisher of this person learned.
+    default, what the publisher of each app learned.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Asking:
         self._examples = examples or {}
         self._clock = clock or Clock()
         self._file = file
-        self._hops = load_hops(paths) if hops is None else hops
+        self._hops = hops
         self._seed = os.urandom(32)  # keys of example reports derive from it
 
     def forbidden(self) -> str | None:
@@ -121,7 +121,9 @@ class Asking:
             one.namespace in apps and one.answer is not None and one.answer.on
             for one in self.questions(everything=True)
         )
-        return first_screen(asked, before=before, way_back=way_back(self.paths), hops=self._hops)
+        known = {self._hops_of(namespace) for namespace in apps}
+        hops = known.pop() if len(known) == 1 else NOT_KNOWN
+        return first_screen(asked, before=before, way_back=way_back(self.paths), hops=hops)
 
     def sheet(self, question: Question) -> Sheet:
         """Returns the texts to show about `question`, with an example report."""
@@ -131,8 +133,11 @@ class Asking:
             seed=self._seed,
             values=self._examples.get(question.event_type.name),
             app_version=self._app_version,
-            hops=self._hops,
+            hops=self._hops_of(question.namespace),
         )
+
+    def _hops_of(self, namespace: str) -> Hops:
+        return load_hops(self.paths, namespace) if self._hops is None else self._hops
 
     def answer(
         self,

@@ -1,9 +1,11 @@
-"""Keeps what a publisher learned about the relays of a person, for the words before a consent.
+"""Keeps what a publisher learned about the relays of an app, for the words before a consent.
 
-    <data>/hops.json    {"version": 1, "entry": "Ann", "exits": ["Bob", ""], "doubt": ""}
+    <data>/<label>-<short key>/hops.json
+        {"version": 1, "entry": "Ann", "exits": ["Bob", ""], "doubt": ""}
 
 The file is private to the user (0600) and replaced as a whole. A publisher writes it after a visit,
-so never before a consent. It contains what relays claim of themselves, and no report.
+so never before a consent. It contains what relays claim of themselves, and no report. Each app has
+its own, because the exits differ by topic, and an app may name relays.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 import os
 
 from methrics.node.consent.ledger_file import write_text
-from methrics.node.consent.route_words import DOUBTS, NOT_KNOWN, Hops
+from methrics.node.consent.route_words import DOUBTS, NOT_KNOWN, Hops, route_words
 from methrics.node.paths import Paths
 from methrics.node.process.regular import read_regular
 
@@ -29,23 +31,30 @@ OPERATOR_MAX = 64
 VERSION = 1
 
 
-def load_hops(paths: Paths) -> Hops:
-    """Returns what is known; nothing if the file is missing, unreadable or damaged. Never
-    raises."""
+def load_hops(paths: Paths, namespace: str) -> Hops:
+    """Returns what is known for an app: nothing if the file is missing, unreadable or damaged.
+    Never raises."""
     try:
-        return parse(read_regular(_path(paths), FILE_MAX + 1))
+        return parse(read_regular(_path(paths, namespace), FILE_MAX + 1))
     except (OSError, ValueError):
         return NOT_KNOWN
 
 
-def save_hops(paths: Paths, hops: Hops) -> None:
-    """Replaces what is known. Nothing happens if it is the same already, or if the file cannot be
-    written: then the words say less. Never raises."""
-    if load_hops(paths) == hops:
+def seen_words(paths: Paths, namespace: str) -> str:
+    """Returns who sees the reports of an app and who the network address; "" if nothing is known
+    about its relays."""
+    hops = load_hops(paths, namespace)
+    return "" if hops == NOT_KNOWN else route_words(hops).first
+
+
+def save_hops(paths: Paths, namespace: str, hops: Hops) -> None:
+    """Replaces what is known. Nothing happens if it is the same already, if the app has no folder,
+    or if the file cannot be written: then the words say less. Never raises."""
+    text = dump(hops)
+    if load_hops(paths, namespace) == parse(text.encode()):
         return
     with contextlib.suppress(OSError):
-        os.makedirs(paths.data, mode=0o700, exist_ok=True)
-        write_text(_path(paths), dump(hops))
+        write_text(_path(paths, namespace), text)
 
 
 def dump(hops: Hops) -> str:
@@ -80,5 +89,5 @@ def parse(data: bytes) -> Hops:
     return Hops(entry, tuple(exits), doubt)
 
 
-def _path(paths: Paths) -> str:
-    return os.path.join(paths.data, "hops.json")
+def _path(paths: Paths, namespace: str) -> str:
+    return os.path.join(paths.namespace(namespace), "hops.json")

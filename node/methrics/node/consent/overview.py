@@ -126,10 +126,12 @@ def history_cells(entry: Mapping[str, object]) -> tuple[str, ...]:
     )
 
 
-def app_lines(namespace: str, rows: Iterable[OverviewRow]) -> list[str]:
-    """Returns the lines above the table of one app: its name, and where its results are."""
+def app_lines(namespace: str, rows: Iterable[OverviewRow], seen: str = "") -> list[str]:
+    """Returns the lines above the table of one app: its name, where its results are, and who sees
+    the reports and the network address, as `known_hops.seen_words` says it."""
     results = next((row.results for row in rows if row.results), "")
-    return [app_words(namespace), *([f"  results: {results}"] if results else [])]
+    told = {"results": results, "who sees it": seen}
+    return [app_words(namespace), *(f"  {name}: {text}" for name, text in told.items() if text)]
 
 
 def app_words(namespace: str) -> str:

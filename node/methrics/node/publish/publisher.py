@@ -23,6 +23,7 @@ from functools import partial
 import trio
 
 from methrics.node.clock import Clock, Entropy, system_entropy
+from methrics.node.consent.known_hops import save_hops
 from methrics.node.durations import about
 from methrics.node.outbox.erasures import Erasures
 from methrics.node.outbox.journal import Journal
@@ -214,10 +215,13 @@ def _tell(
     on_pass: Callable[[PassResult], None] | None,
     result: PassResult,
 ) -> None:
-    """Pass on the result of a pass, and note for the app what was wrong in it."""
+    """Pass on the result of a pass, and note for the app what was wrong in it, and who runs the
+    relays."""
     result.unusable.update(findings.unusable)
     findings.unusable.clear()
     result.way = findings.note
+    if findings.hops is not None:
+        save_hops(paths, namespace, findings.hops)
     if on_pass is not None:
         on_pass(result)
     if (line := finding(result)) is not None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from methrics.node.consent.route_words import Hops
 from methrics.node.publish.leaving import Leave, leave_all
 from methrics.schema.wire.verdict import Reason
 
@@ -80,11 +81,12 @@ class Findings:
     """What a route found out in a pass. `unusable`: the relays or peers that could not be used, by
     address: why, in words. `sources`: how many relays could be asked for the records of the topic,
     0 if that is not known. `note`: what a person should know about the way of the reports, "" if it
-    is as it should be."""
+    is as it should be. `hops`: who runs the relays, None if no relay told."""
 
     unusable: dict[str, str] = field(default_factory=dict)
     sources: int = 0
     note: str = ""
+    hops: Hops | None = None
 
 
 UNREACHABLE = "unreachable"

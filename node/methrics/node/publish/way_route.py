@@ -30,6 +30,7 @@ from methrics.node.publish.entries import (
     note_found,
     note_silence,
 )
+from methrics.node.publish.found_hops import hops_of
 from methrics.node.publish.leaving import HeldError, leaving
 from methrics.node.publish.routes import (
     BY_CLOCK,
@@ -223,6 +224,8 @@ class WayRoute:
             return None, ()
         found = self._visit.exits(topic)
         self.findings.note, self.findings.sources = WORDS[found.gap], len(found.relays)
+        if found.relays:
+            self.findings.hops = hops_of(self._visit.door.addr, self._visit.known, found)
         if not found.relays:
             self.findings.unusable[self._visit.door.addr] = NOT_CARRIED
             return None, ()
