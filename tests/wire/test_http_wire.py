@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 from embedded import CATALOG, NAMESPACE, agree, home, program, receipts, run
-from real_network import RealNetwork, Service, wait_until
+from real_network import EXAMPLES_SEED, RealNetwork, Service, wait_until
 
+from methrics.node.network.libp2p import open_swarm
 from methrics.node.outbox.periods import DAY
 from methrics.node.outbox.rows import ACKNOWLEDGED
+from methrics.node.publish.record_relays import Told, ask_relays, submit_all
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.record import decode_record, sign_record
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 
@@ -49,6 +54,11 @@ class HttpNetwork(RealNetwork):
         return self
 
     @property
+    def record(self) -> bytes:
+        """The record that the relay was started with."""
+        return self._record.read_bytes()
+
+    @property
     def url(self) -> str:
         """The address of the HTTP doors."""
         relay = self._services[1]
@@ -82,3 +92,28 @@ def test_a_report_goes_by_http_without_libp2p(
     assert receipts(paths)[0].state == ACKNOWLEDGED
     sql = f"SELECT name, worked FROM {CATALOG.label}.command WHERE name = 'search'"
     wait_until("store it", lambda: http_network.rows(sql) == [("search", True)])
+
+
+def test_an_owner_gives_a_relay_a_record_by_its_url(
+    http_network: HttpNetwork,
+) -> None:
+    record = decode_record(split(http_network.record).payload)
+    newer = sign_record(
+        [one.catalog for one in record.catalogs],
+        EXAMPLES_SEED,
+        time=record.time + 600,
+        expires=record.expires,
+        previous=[split(http_network.record).id],
+    )
+
+    async def told() -> list[Told]:
+        async with open_swarm() as swarm:
+            return await ask_relays([http_network.url], "", CATALOG.short_key, swarm)
+
+    async def given() -> dict[str, str]:
+        async with open_swarm() as swarm:
+            return await submit_all([http_network.url], [newer.raw, newer.raw], swarm)
+
+    assert [one.raws for one in trio.run(told)] == [(http_network.record,)]
+    assert trio.run(given) == {http_network.url: ""}
+    assert [one.raws for one in trio.run(told)] == [(newer.raw,)]

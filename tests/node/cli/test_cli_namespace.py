@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from tests.relay_serving import serve_relay
 
 from methrics.aggregate.cli.exit_codes import LOCAL, NETWORK, NO, OK, USAGE
 from methrics.aggregate.cli.main import main
@@ -21,9 +22,10 @@ from methrics.node.cli.namespace_status import AGREED, ALONE, agreement, status_
 from methrics.node.cli.record_file import load_record
 from methrics.node.clock import Clock
 from methrics.node.network.memory import MemoryNetwork
+from methrics.node.network.peer_ids import peer_id_of
 from methrics.node.process.worker import inline
 from methrics.node.publish.record_relays import Told
-from methrics.node.relay.relay import RelaySettings, run_relay
+from methrics.node.relay.relay import RelaySettings
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.example import example_source
@@ -40,7 +42,8 @@ class Network:
     def __init__(self, topic: str, relays: int) -> None:
         self.topic = topic
         self.books = [CatalogBook({topic}) for _ in range(relays)]
-        names = [f"memory{n + 1:04d}" for n in range(relays)]
+        self.seeds = [bytes([n + 1]) * 32 for n in range(relays)]
+        names = [peer_id_of(public_key(seed)) for seed in self.seeds]
         self.addrs = [f"/memory/{name}/p2p/{name}" for name in names]
         self.down: set[int] = set()
 
@@ -57,19 +60,13 @@ class Network:
         async with AsyncExitStack() as stack:
             nursery = await stack.enter_async_context(trio.open_nursery())
             for number, book in enumerate(self.books):
-                swarm = await stack.enter_async_context(network.open_swarm())
+                seed = self.seeds[number]
                 if number in self.down:
                     continue
-                await nursery.start(
-                    lambda task_status, swarm=swarm, book=book: run_relay(
-                        swarm,
-                        book,
-                        RelaySettings(topics=(self.topic,)),
-                        clock=Clock(),
-                        rng=random.Random(1),
-                        worker=inline,
-                        task_status=task_status,
-                    )
+                swarm = await stack.enter_async_context(network.open_swarm(key=public_key(seed)))
+                settings = RelaySettings(topics=(self.topic,))
+                await serve_relay(
+                    nursery, swarm, book, settings, clock=Clock(), seed=seed, worker=inline
                 )
             asker = await stack.enter_async_context(network.open_swarm(listen=False))
             found = await work(asker)

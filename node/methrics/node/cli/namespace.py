@@ -34,7 +34,7 @@ RELAYS = click.option(
     "--relay",
     "relays",
     multiple=True,
-    metavar="MULTIADDR",
+    metavar="ADDRESS",
     help="A relay that carries the app's topic; name all that you know. Repeatable.",
 )
 OFFLINE = click.option(

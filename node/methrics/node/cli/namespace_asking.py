@@ -10,7 +10,7 @@ import click
 import trio
 
 from methrics.node.network.swarm import Swarm
-from methrics.node.publish.entry import check_addresses
+from methrics.node.publish.entry import check_relays
 from methrics.node.publish.record_relays import Told, ask_relays, fetch_catalogs, submit_all
 from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.errors import CatalogError
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 def ask(relays: Sequence[str], topic: str, short: str = "") -> list[Told]:
     """Returns what each relay says; arguments as for `ask_relays`. Raises ConfigError,
     UsageError if there is no relay."""
-    addrs = check_addresses(relays)
+    addrs = check_relays(relays)
     if not addrs:
         raise click.UsageError("no relay is given: give --relay ADDRESS")
     return trio.run(partial(on_network, partial(ask_relays, addrs, topic, short)))
@@ -30,10 +30,10 @@ def ask(relays: Sequence[str], topic: str, short: str = "") -> list[Told]:
 def submit(told: Iterable[Told], items: Sequence[bytes]) -> dict[str, str]:
     """Hands `items` to the relays that answered. Returns for each what went wrong, in words, "" if
     it took everything."""
-    topics = {one.addr: one.topic for one in told if one.topic}
-    if not topics:
+    addrs = [one.addr for one in told if one.topic]
+    if not addrs:
         return {}
-    return trio.run(partial(on_network, partial(submit_all, topics, items)))
+    return trio.run(partial(on_network, partial(submit_all, addrs, items)))
 
 
 def fetch(told: Iterable[Told], wanted: Iterable[bytes], key: bytes) -> list[Catalog]:

@@ -1,14 +1,21 @@
-"""Asks all relays of a namespace for its records and catalogs, and hands them new ones."""
+"""Asks all relays of a namespace for its records and catalogs, and hands them new ones.
+
+Only the owner of a namespace and operators of relays do this, whose addresses are no secret. So the
+exits are asked directly, in one hop (`exit_client`), and each relay can be named in what it says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import trio
 
 from methrics.node.network.swarm import Swarm
-from methrics.node.publish.relay_client import NOT_CARRIED, REQUEST_TIME, RelayClient
+from methrics.node.ohttp import inner
+from methrics.node.publish.entry import is_url
+from methrics.node.publish.exit_client import REQUEST_TIME, ExitClient
+from methrics.node.publish.ways import name_of
 from methrics.node.relay import catalog_exchange
 from methrics.schema.errors import RefusedError, RemoteError
 from methrics.schema.wire.limits import CATALOG_MAX
@@ -20,6 +27,9 @@ PATIENCE = 120.0
 
 PAUSE = 5.0
 """Seconds until a full relay that names no time is asked again."""
+
+NOT_CARRIED = "the relay does not carry this app"
+"""Says that a relay answers, but carries no topic of the namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +46,8 @@ class Told:
 
 
 def peer_of(addr: str) -> str:
-    """Return the peer id in an address: several addresses can be those of one relay."""
-    return addr.rpartition("/p2p/")[2]
+    """Return the name of the relay at an address: several addresses can be those of one relay."""
+    return name_of(addr)
 
 
 async def ask_relays(addrs: Sequence[str], topic: str, short: str, swarm: Swarm) -> list[Told]:
@@ -48,7 +58,7 @@ async def ask_relays(addrs: Sequence[str], topic: str, short: str, swarm: Swarm)
     async def ask(addr: str) -> None:
         try:
             with trio.fail_after(REQUEST_TIME):
-                found[addr] = await _ask(RelayClient(swarm, addr), topic, short)
+                found[addr] = await _ask(ExitClient(addr, swarm), topic, short)
         except RemoteError as error:
             found[addr] = Told(addr, error=error.message, foreign=error.code == Reason.FOREIGN)
         except trio.TooSlowError:
@@ -60,22 +70,28 @@ async def ask_relays(addrs: Sequence[str], topic: str, short: str, swarm: Swarm)
     return [found[addr] for addr in addrs]
 
 
-async def _ask(client: RelayClient, topic: str, short: str) -> Told:
-    if not topic:
-        carried = (await client.describe("")).topics
-        own = [name for name in carried if parse_topic(name)[1] == short]
-        if not own:
-            raise RefusedError(Reason.FOREIGN, NOT_CARRIED)
-        topic = own[0]
-    return Told(client.addr, topic, (await client.describe(topic)).records)
+async def _ask(client: ExitClient, topic: str, short: str) -> Told:
+    carried = (await client.relay()).topics
+    own = [
+        name for name in carried if topic == name or (not topic and parse_topic(name)[1] == short)
+    ]
+    if not own:
+        raise RefusedError(Reason.FOREIGN, NOT_CARRIED)
+    topic = min(own)
+    (answer,) = await client.ask(inner.RECORDS, [topic.encode()])
+    if answer.reason is not Reason.OK:
+        raise RefusedError(answer.reason, _refusal(answer.reason))
+    return Told(client.addr, topic, answer.items)
 
 
 async def fetch_catalogs(addrs: Sequence[str], ids: Sequence[bytes], swarm: Swarm) -> list[bytes]:
     """Return the bytes of catalogs, given by id, each from the first of the relays that sends any.
-    The caller checks them."""
+    The caller checks them. Relays named by URLs are not asked: catalogs have no HTTP door."""
     found: list[bytes] = []
     missing = list(ids)
     for addr in addrs:
+        if is_url(addr):
+            continue
         with trio.move_on_after(REQUEST_TIME):
             try:
                 peer = await swarm.dial(addr)
@@ -95,40 +111,42 @@ async def fetch_catalogs(addrs: Sequence[str], ids: Sequence[bytes], swarm: Swar
     return found
 
 
-async def submit_all(
-    topics: Mapping[str, str], items: Sequence[bytes], swarm: Swarm
-) -> dict[str, str]:
-    """Hand `items`, in this order, to each relay of `topics` (topic by address). Return for each
-    relay what went wrong, in words, "" if it took everything."""
+async def submit_all(addrs: Sequence[str], items: Sequence[bytes], swarm: Swarm) -> dict[str, str]:
+    """Hand `items`, in this order, to each relay. Return for each what went wrong, in words, "" if
+    it took everything."""
     found: dict[str, str] = {}
 
-    async def hand(addr: str, topic: str) -> None:
+    async def hand(addr: str) -> None:
         try:
             with trio.fail_after(PATIENCE):
-                found[addr] = await _hand(RelayClient(swarm, addr), topic, items)
+                found[addr] = await _hand(ExitClient(addr, swarm), items)
         except RemoteError as error:
             found[addr] = error.message
         except trio.TooSlowError:
             found[addr] = "it did not take everything in time"
 
     async with trio.open_nursery() as nursery:
-        for addr, topic in topics.items():
-            nursery.start_soon(hand, addr, topic)
+        for addr in addrs:
+            nursery.start_soon(hand, addr)
     return found
 
 
-async def _hand(client: RelayClient, topic: str, items: Iterable[bytes]) -> str:
-    left = {raw: raw for raw in items}
+async def _hand(client: ExitClient, items: Sequence[bytes]) -> str:
+    left = list(items)
     while True:
-        said = await client.hand(topic, left)
-        refused = {raw: reason for raw, reason in said.reasons.items() if reason not in _TAKEN}
-        left = {raw: raw for raw, reason in refused.items() if reason is Reason.QUOTA}
-        if not refused:
+        answers = await client.ask(inner.BOX, left)
+        pairs = list(zip(left, answers, strict=True))
+        refused = [one.reason for _, one in pairs if one.reason not in (*_TAKEN, Reason.QUOTA)]
+        if refused:
+            return _refusal(refused[0])
+        left = [raw for raw, one in pairs if one.reason is Reason.QUOTA]
+        if not left:
             return ""
-        if len(left) < len(refused):
-            final = next(reason for reason in refused.values() if reason is not Reason.QUOTA)
-            return f"it refuses: {final}"
-        await trio.sleep(said.again or PAUSE)
+        await trio.sleep(max(one.again or 0 for one in answers) or PAUSE)
+
+
+def _refusal(reason: Reason) -> str:
+    return f"it refuses: {reason}"
 
 
 _TAKEN = frozenset({Reason.OK, Reason.DUPLICATE})
