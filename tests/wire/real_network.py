@@ -26,6 +26,7 @@ EXAMPLES_SEED = hashlib.sha256(b"the published key of the examples").digest()
 
 LISTEN = "/ip4/127.0.0.1/tcp/0"
 ADDRESS = re.compile(r"/ip4/127\.0\.0\.1/tcp/\d+/p2p/\w+")
+URL = re.compile(r"https?://127\.0\.0\.1:\d+/")
 METHRICS = [sys.executable, "-m", "methrics.aggregate"]
 
 
@@ -91,12 +92,17 @@ class Service:
 
 class RealNetwork:
     """`relay` takes reports of `catalogs`, which a record of the key of `seed` lists; what it
-    publishes is stored in `file`."""
+    publishes is stored in `file`. `options`: more options of the relay."""
 
     def __init__(
-        self, folder: Path, catalogs: Sequence[Path] | None = None, seed: bytes = EXAMPLES_SEED
+        self,
+        folder: Path,
+        catalogs: Sequence[Path] | None = None,
+        seed: bytes = EXAMPLES_SEED,
+        options: Sequence[str] = (),
     ) -> None:
         self._folder = folder
+        self._options = options
         self._catalogs = catalogs or (
             EXAMPLES / "app.cbor",
             PLUGIN / "pytest_census" / "catalog.cbor",
@@ -114,7 +120,7 @@ class RealNetwork:
             collecting = [str(self.file), "--export-every", "0.5s", *known]
             self._services.append(Service(self._folder, "aggregate", collecting))
             mixing = ["--batch-window", "0.3s", "--rest", "0s", "--spread", "0s", *known]
-            mixing += ["--peer", self._services[0].address]
+            mixing += ["--peer", self._services[0].address, *self._options]
             self._services.append(Service(self._folder, "relay", mixing))
         except BaseException:
             self.__exit__()
@@ -129,6 +135,25 @@ class RealNetwork:
     def relay(self) -> str:
         """The relay's address."""
         return self._services[1].address
+
+    @property
+    def relay_process(self) -> Service:
+        """The relay's process."""
+        return self._services[1]
+
+    @property
+    def record(self) -> bytes:
+        """The record that the relay was started with."""
+        return self._record.read_bytes()
+
+    @property
+    def url(self) -> str:
+        """The address of the relay's HTTP doors, for which `options` has `--http 127.0.0.1:0`."""
+        relay = self.relay_process
+        wait_until("serve HTTP", lambda: URL.search(relay.said()))
+        found = URL.search(relay.said())
+        assert found is not None
+        return found[0]
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         """The answer to `sql`, asked of the Parquet while the aggregator runs, then of its file.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 from embedded import CATALOG, NAMESPACE, agree, home, program, receipts, run
-from real_network import EXAMPLES_SEED, RealNetwork, Service, wait_until
+from real_network import EXAMPLES_SEED, RealNetwork, wait_until
 
 from methrics.node.network.libp2p import open_swarm
 from methrics.node.outbox.periods import DAY
@@ -21,8 +20,6 @@ from methrics.schema.wire.envelope import split
 from methrics.schema.wire.record import decode_record, sign_record
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
-
-URL = re.compile(r"http://127\.0\.0\.1:\d+/")
 
 PUBLISH = """
 import json, sys
@@ -38,46 +35,16 @@ print(json.dumps({
 HEAVY = {"multiaddr", "base58", "cryptography", "coincurve", "google", "noise", "httpx", "pyhpke"}
 
 
-class HttpNetwork(RealNetwork):
-    """A real network whose relay also opens its doors over HTTP."""
-
-    def __enter__(self) -> HttpNetwork:
-        started = Service.__init__
-
-        def start(self: Service, folder: Path, name: str, arguments: list[str]) -> None:
-            more = ["--http", "127.0.0.1:0"] if name == "relay" else []
-            started(self, folder, name, [*arguments, *more])
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Service, "__init__", start)
-            super().__enter__()
-        return self
-
-    @property
-    def record(self) -> bytes:
-        """The record that the relay was started with."""
-        return self._record.read_bytes()
-
-    @property
-    def url(self) -> str:
-        """The address of the HTTP doors."""
-        relay = self._services[1]
-        wait_until("serve HTTP", lambda: URL.search(relay.said()))
-        found = URL.search(relay.said())
-        assert found is not None
-        return found[0]
-
-
 @pytest.fixture
-def http_network(tmp_path: Path) -> Iterator[HttpNetwork]:
+def http_network(tmp_path: Path) -> Iterator[RealNetwork]:
     folder = tmp_path / "network"
     folder.mkdir()
-    with HttpNetwork(folder) as network:
+    with RealNetwork(folder, options=["--http", "127.0.0.1:0"]) as network:
         yield network
 
 
 def test_a_report_goes_by_http_without_libp2p(
-    http_network: HttpNetwork, tmp_path: Path, nobody: Path
+    http_network: RealNetwork, tmp_path: Path, nobody: Path
 ) -> None:
     paths = home(tmp_path)
     agree(paths, ago=3 * DAY)
@@ -95,7 +62,7 @@ def test_a_report_goes_by_http_without_libp2p(
 
 
 def test_an_owner_gives_a_relay_a_record_by_its_url(
-    http_network: HttpNetwork,
+    http_network: RealNetwork,
 ) -> None:
     record = decode_record(split(http_network.record).payload)
     newer = sign_record(
