@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from tests.listing import listed_book, record_of
@@ -112,3 +113,18 @@ async def test_a_change_of_a_record_is_said_without_waiting_for_counts(
         assert said == f"{AT}{TOPIC}: record of 1970-01-01 00:00 UTC, catalogs 1"
     lines.changes()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("announce", "hints"), [((), 1), (("/ip4/203.0.113.5/tcp/1",), 1), (("https://r.example/",), 0)]
+)
+def test_who_opens_http_doors_is_told_to_announce_their_url(
+    capsys: pytest.CaptureFixture[str], announce: tuple[str, ...], hints: int
+) -> None:
+    settings = replace(SETTINGS, announce=announce)
+    lines = RelayLines(settings, CatalogBook([TOPIC]), ManualClock(), as_json=False)
+    lines.doors("https://0.0.0.0:443/")
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == f"{AT}doors over HTTP at https://0.0.0.0:443/"
+    assert len(others) == hints
+    assert all("--announce https://" in one for one in others)

@@ -20,6 +20,7 @@ from methrics.node.consent.route_words import (
     NETWORK,
     NOT_KNOWN,
     ONE_RELAY,
+    UNNAMED,
     Hops,
     clean,
     route_words,
@@ -41,6 +42,7 @@ KNOWN = {
     "no names": Hops("", ("", "")),
     "the app's relays": Hops(ANN, (BOB,), APP),
     "one network": Hops(ANN, (BOB,), NETWORK),
+    "an entry without a name": Hops(None, (BOB,), UNNAMED),
     "two operators": Hops(ANN, (BOB, ANN, "")),
 }
 
@@ -66,6 +68,13 @@ def test_where_both_may_be_run_by_the_same_people_their_names_do_not_hide_it() -
         assert why in said.first
         assert f"{why}, so one operator may run both" in said.details
         assert BOB not in said.first + said.details
+
+
+def test_an_entry_that_does_not_say_which_relay_it_is_may_see_both() -> None:
+    said = route_words(KNOWN["an entry without a name"])
+    assert "sees your network address, and may see the report, too" in said.first
+    assert "see the report and your network address together" in said.details
+    assert BOB not in said.first + said.details
 
 
 def test_two_operators_are_named_as_claims() -> None:

@@ -19,7 +19,7 @@ from methrics.node.cli.consent import consent
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.known_hops import load_hops
 from methrics.node.consent.ledger import grant
-from methrics.node.consent.route_words import APP, NETWORK, NOT_KNOWN, ONE_RELAY, Hops
+from methrics.node.consent.route_words import APP, NETWORK, NOT_KNOWN, ONE_RELAY, UNNAMED, Hops
 from methrics.node.process.worker import inline
 from methrics.node.publish import publisher
 from methrics.node.publish.entries import KeptEntry
@@ -67,10 +67,14 @@ def test_the_operators_and_the_doubt_are_those_of_the_relays_used(
     assert hops_of(address, known, exits(address, TOPIC, known, named)) == expected
 
 
-def test_of_an_entry_without_a_descriptor_nothing_is_said() -> None:
-    address = "https://entry.example/"
+@pytest.mark.parametrize(
+    ("address", "doubt"), [("/ip4/10.9.0.1/tcp/1/p2p/relay9", ""), ("https://b.example/", UNNAMED)]
+)
+def test_an_entry_that_no_descriptor_names_may_be_the_exit_unless_its_address_tells_them_apart(
+    address: str, doubt: str
+) -> None:
     found = exits(address, TOPIC, [BOB], Named())
-    assert hops_of(address, [BOB], found) == Hops(None, ("Bob",))
+    assert hops_of(address, [BOB], found) == Hops(None, ("Bob",), doubt)
 
 
 @pytest.fixture

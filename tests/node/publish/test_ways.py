@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -144,6 +145,16 @@ def test_an_entry_that_no_descriptor_describes_counts_by_its_address() -> None:
     known = [relay(1, net=0), relay(2)]
     assert exits(address(0), TOPIC, known, Named()) == ((relay(2),), Gap.APART)
     assert exits(address(0), TOPIC, known[:1], Named()).gap is Gap.NEAR
+
+
+def test_attack_an_exit_that_is_an_entry_by_a_url_that_it_does_not_tell() -> None:
+    url = "https://relay.example/"
+    app = Named(apps=((url, address(1)),))
+    known = [relay(1), relay(2)]
+    assert exits(url, TOPIC, known, app) == ((relay(2),), Gap.UNKNOWN)
+    assert exits(url, TOPIC, known[:1], app) == ((relay(1),), Gap.UNKNOWN)
+    told = replace(relay(3), addresses=(address(3), url))
+    assert exits(url, TOPIC, [*known, told], app) == ((relay(2),), Gap.APART)
 
 
 def test_a_full_exit_is_used_only_if_there_is_no_other() -> None:

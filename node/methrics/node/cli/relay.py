@@ -140,8 +140,8 @@ late (by default 21 days)."""
     "--announce",
     multiple=True,
     metavar="ADDRESS",
-    help="An address at which others reach this relay, to tell them; by default those of --listen. "
-    "Repeatable.",
+    help="An address at which others reach this relay, to tell them: a multiaddress, by default "
+    "those of --listen, or the URL of its HTTP doors. Repeatable.",
 )
 @click.option(
     "--http",

@@ -59,6 +59,11 @@ class RelayLines:
     def doors(self, address: str) -> None:
         """Say at which address the HTTP doors are."""
         self.log.text(f"doors over HTTP at {address}")
+        if not any("://" in one for one in self._settings.announce):
+            self.log.text(
+                "who uses this relay by a URL cannot tell it from an exit: give the URL, too, by "
+                "--announce https://..."
+            )
         self.log.event("doors", address=address)
 
     def changes(self) -> None:

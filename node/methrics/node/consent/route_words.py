@@ -16,11 +16,11 @@ NAME_SHOWN = 24
 NAMES_SHOWN = 2
 """Most names of operators of exits in a sentence; the others are counted."""
 
-ONE_RELAY, APP, NETWORK = "relay", "app", "network"
+ONE_RELAY, APP, NETWORK, UNNAMED = "relay", "app", "network", "unnamed"
 
-DOUBTS = ("", ONE_RELAY, APP, NETWORK)
+DOUBTS = ("", ONE_RELAY, APP, NETWORK, UNNAMED)
 """No doubt; one relay is entry and exit, as no other is known; the app named both; both are in one
-network."""
+network; the entry does not say which relay it is, so it may be the exit, too."""
 
 _EVERYONE = "Everyone: reports are public, for ever. "
 _CLAIM = "The names are what operators say of themselves; nobody checks them."
@@ -61,6 +61,8 @@ def route_words(hops: Hops) -> RouteWords:
     """Returns who sees the network address and who opens the reports, as far as `hops` tells."""
     if hops.doubt == ONE_RELAY:
         return _one_relay(hops)
+    if hops.doubt == UNNAMED:
+        return _unnamed()
     if hops.entry and set(hops.exits) == {hops.entry}:
         return _one_operator(hops.entry)
     if hops.doubt:
@@ -93,6 +95,15 @@ def _one_relay(hops: Hops) -> RouteWords:
 
 
 _NOBODY_SAYS = "It does not say who runs it."
+
+
+def _unnamed() -> RouteWords:
+    return RouteWords(
+        _EVERYONE + "A relay sees your network address, and may see the report, too.",
+        f"Everyone can read the report, without your network address. {_APART} But the entry does "
+        "not say which relay it is, so it may be the exit, too, and see the report and your "
+        "network address together.",
+    )
 
 
 def _one_operator(name: str) -> RouteWords:

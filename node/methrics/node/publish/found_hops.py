@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from methrics.node.consent.route_words import APP, NETWORK, ONE_RELAY, Hops
+from methrics.node.consent.route_words import APP, NETWORK, ONE_RELAY, UNNAMED, Hops
 from methrics.node.publish.ways import Exits, Gap, KnownRelay, find
 
-_DOUBTS = {Gap.NEAR: NETWORK, Gap.APP: APP, Gap.RELAY: ONE_RELAY}
+_DOUBTS = {Gap.NEAR: NETWORK, Gap.APP: APP, Gap.UNKNOWN: UNNAMED, Gap.RELAY: ONE_RELAY}
 
 
 def hops_of(entry: str, known: Sequence[KnownRelay], found: Exits) -> Hops:

@@ -41,7 +41,9 @@ class Gap(IntEnum):
     """The app named both."""
     OPERATOR = 3
     """Both name the same operator."""
-    RELAY = 4
+    UNKNOWN = 4
+    """The entry is known by a URL that no relay says is its own, so the exit may be the same."""
+    RELAY = 5
     """One relay is both: it sees the address and the content."""
 
 
@@ -50,6 +52,7 @@ WORDS = {
     Gap.NEAR: "both relays are in one network, so one operator may see who reports what",
     Gap.APP: "the app named both relays, so one operator may see who reports what",
     Gap.OPERATOR: "one operator runs both relays, and could see who reports what",
+    Gap.UNKNOWN: "the entry does not say which relay it is, so it may see who reports what",
     Gap.RELAY: "only one relay is known, and it sees who reports what",
 }
 """What a person should know about a way, as a sentence, "" if it is as it should be."""
@@ -114,7 +117,8 @@ def exits(entry: str, topic: str, known: Sequence[KnownRelay], named: Named) -> 
     user = names_of(named.user)
     found = [one for one in found if one.names & user] or found
     found = [one for one in found if one.load < LOAD_FULL] or found
-    return Exits(tuple(found), least)
+    unknown = not first.id and "://" in entry  # a peer id would tell it from the exits
+    return Exits(tuple(found), max(least, Gap.UNKNOWN) if unknown else least)
 
 
 def draw_exit(

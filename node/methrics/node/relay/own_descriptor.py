@@ -134,15 +134,16 @@ class OwnDescriptor:
 def announced(listening: Sequence[str], given: Sequence[str], relay: bytes) -> tuple[str, ...]:
     """Return the addresses that a relay says are its own.
 
-    `given` are those that the operator named, to which the peer id is added; without any, those
-    of `listening` (which end in the peer id) that anyone can reach, or all if there is none.
+    `given` are those that the operator named, to which the peer id is added. Without a multiaddress
+    among them, those of `listening` (which end in the peer id) follow that anyone can reach, or all
+    if there is none: other relays need one.
     """
     end = f"/p2p/{peer_id_of(relay)}"
-    if given:
-        named = [one if "/p2p/" in one or one[0] != "/" else one + end for one in given]
-        return tuple(dict.fromkeys(named))
-    reachable = [one for one in listening if _is_global(one)]
-    return tuple(dict.fromkeys(reachable or listening))[:DOORS_MAX]
+    named = [one if "/p2p/" in one or one[0] != "/" else one + end for one in given]
+    if not any(one[0] == "/" for one in given):
+        named += [one for one in listening if _is_global(one)] or listening
+        named = named[:DOORS_MAX]
+    return tuple(dict.fromkeys(named))
 
 
 def _is_global(address: str) -> bool:
