@@ -15,8 +15,8 @@ A relay forgets nothing that it has not passed on. A pooled item leaves the pool
 bundle with it was accepted in time, and a peer that this relay has chosen itself (a direct or
 dialled one), other than the forwarder, was there to pass it on to. Strangers do not count, however
 many: they may all be the forwarder's. Until then the item is not "seen" either, so it is passed on
-in whatever bundle it comes next, and is published when its rest ends. Then it is public already, so
-that costs a duplicate, and shows that this relay had it.
+in whatever bundle it comes next, and is published when its rest ends: as a duplicate, which shows
+that this relay had it.
 
 A relay stores no data about its submitters (MARS-2, DEB-9): handlers get no address, the limiter
 keeps a keyed hash for about a minute, no log line is about a submitter, and what rests on disk has
@@ -406,8 +406,7 @@ async def run_relay(
 
     `book` contains the catalogs known at the start; the relay adds further ones. With
     `nursery.start` the caller gets the `Relay` once it answers requests. Raises ConfigError if
-    `swarm` has already joined one of the topics, or serves one of the protocols; StoreError if what
-    rests cannot be read.
+    `swarm` has joined a topic already, or serves a protocol; StoreError if a file cannot be read.
     """
     file = SqliteRest(state.file(rest_file.NAME)) if state else None
     store = RestStore(file, clock=clock, worker=worker)
@@ -446,5 +445,5 @@ async def run_relay(
                 relay.stop()
             nursery.cancel_scope.cancel()
     finally:
-        for close in reversed(closing):
-            await close()
+        while closing:
+            await closing.pop()()

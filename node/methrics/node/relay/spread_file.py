@@ -100,7 +100,8 @@ class SpreadFile:
                 "ORDER BY leaves LIMIT ?",
                 (now, limit + len(without)),
             )
-            return [one for one in map(Spread._make, rows) if one.handle not in without][:limit]
+            found = [Spread(*row) for row in rows]
+        return [one for one in found if one.handle not in without][:limit]
 
     def known(self, handles: Iterable[bytes]) -> set[bytes]:
         """Return those of the handles whose boxes wait, or were answered."""
