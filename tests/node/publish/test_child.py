@@ -19,7 +19,9 @@ import methrics.schema
 from methrics.node.paths import user_paths
 from methrics.node.process.lock import FileLock, is_held
 from methrics.node.publish import child
+from methrics.node.publish.entry import Entry
 from methrics.node.publish.launch import main
+from methrics.node.publish.publisher import PublisherSettings
 from methrics.node.publish.status import (
     LINE_MAX,
     read_status,
@@ -259,3 +261,16 @@ def test_the_status_is_one_line_of_a_known_app(tmp_path: Path) -> None:
     os.unlink(status_path(paths, APP))
     Path(status_path(paths, APP)).write_bytes(b"\xff" * 99_999)
     assert len(read_status(paths, APP)) <= LINE_MAX
+
+
+@pytest.mark.parametrize("by_app", [True, False])
+def test_without_libp2p_only_the_urls_of_a_mixed_list_are_offered(
+    monkeypatch: pytest.MonkeyPatch, by_app: bool
+) -> None:
+    url, other = "https://relay.example/", "/ip4/192.0.2.7/tcp/1/p2p/12D3KooW"
+    settings = PublisherSettings(entry=Entry(relays=(other, url), by_app=by_app))
+    assert set(settings.offer.addresses) == {url, other}
+    assert not settings.offer.urls_only
+    monkeypatch.setattr(child, "_present", lambda name: name != "multiaddr")
+    assert settings.offer.addresses == (url,)
+    assert settings.offer.urls_only

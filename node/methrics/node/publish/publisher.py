@@ -32,6 +32,7 @@ from methrics.node.paths import Paths
 from methrics.node.process.exits import quiet_logger
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import Threads, Worker
+from methrics.node.publish.child import reachable
 from methrics.node.publish.delivery import Delivery, OpenRoute, PassResult
 from methrics.node.publish.direct_route import DirectRoute
 from methrics.node.publish.doors.opening import open_doors
@@ -88,9 +89,10 @@ class PublisherSettings:
 
     @property
     def offer(self) -> Offer:
-        """The addresses from which an entry may be drawn."""
+        """The addresses from which an entry may be drawn. Without the packages of libp2p, these
+        are the URLs among them, if there are any."""
         named = self.entry.relays
-        light = all(map(is_url, named))
+        light = all(map(is_url, reachable(named) or named))
         if self.entry.by_app:
             return Offer(app=named, urls_only=light)
         return Offer(user=named, urls_only=light)
