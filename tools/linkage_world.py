@@ -1,7 +1,7 @@
 """A month of many installs through the real code, under a virtual clock.
 
-Runs recorder, outbox, publisher, journal, boxes, two relays with their pools, gossip in memory, and
-a watcher who records everything that appears on the topic.
+Runs recorder, outbox, publisher, journal, boxes, four relays with their pools, gossip in memory,
+and a watcher who records everything that appears on the topic.
 
 Only people's habits are invented; the real code decides what leaves and when. `Leak` switches one
 protection off, so a test can show that the measurement would notice.
@@ -16,12 +16,13 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from unittest import mock
 
 import trio
@@ -33,6 +34,7 @@ from methrics.node.clock import Clock
 from methrics.node.consent import apps as known
 from methrics.node.consent.ledger import grant
 from methrics.node.network.memory import MemoryNetwork, MemorySwarm
+from methrics.node.network.peer_ids import key_of
 from methrics.node.network.swarm import PeerId
 from methrics.node.outbox import found
 from methrics.node.outbox.journal import Journal
@@ -40,11 +42,15 @@ from methrics.node.outbox.periods import WEEK, week_start
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.worker import inline
 from methrics.node.publish import publisher
+from methrics.node.publish.doors.libp2p import Libp2pDoor
+from methrics.node.publish.entries import KeptEntries, Offer
 from methrics.node.publish.entry import Entry
-from methrics.node.publish.relay_route import RelayRoute
 from methrics.node.publish.routes import Route
+from methrics.node.publish.way_route import WayRoute
 from methrics.node.record import opening
+from methrics.node.relay.doors import Descriptors
 from methrics.node.relay.mixer import MixLimits
+from methrics.node.relay.own_doors import OwnDoors
 from methrics.node.relay.relay import RelaySettings, Started, run_relay
 from methrics.node.report import identity, prepare
 from methrics.node.spool.folder import read_due, spool_folder
@@ -52,12 +58,16 @@ from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.example import example_catalog, example_seed
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.bundle import unpack
-from methrics.schema.wire.envelope import split
+from methrics.schema.wire.descriptor import read_descriptor
+from methrics.schema.wire.envelope import public_key, split
 from methrics.schema.wire.items import Report, decode_report
 from methrics.schema.wire.limits import TIME_MAX
 from methrics.schema.wire.record import decode_record, sign_record
 from methrics.schema.wire.verdict import Decision
 
+T = TypeVar("T")
+
+RELAYS = 4
 BEGIN = week_start(1_800_000_000)
 NUDGE = 60
 """Seconds after which an app checks again whether to start a publisher (writer.NUDGE_EVERY)."""
@@ -237,6 +247,28 @@ class Install:
         return found
 
 
+class _Keep:
+    """Keeps the entry of an install in memory."""
+
+    def __init__(self) -> None:
+        self._kept = KeptEntries()
+
+    def update(self, change: Callable[[KeptEntries], tuple[KeptEntries, T]]) -> T:
+        self._kept, value = change(self._kept)
+        return value
+
+
+class _Alone(Libp2pDoor):
+    """The door of a relay that names no other, and so is entry and exit."""
+
+    async def descriptors(self) -> Descriptors:
+        told = await super().descriptors()
+        own = key_of(self.addr.rpartition("/p2p/")[2])
+        return replace(
+            told, raws=tuple(raw for raw in told.raws if read_descriptor(raw).relay == own)
+        )
+
+
 @dataclass
 class _Running:
     """One run: its network and the watcher's records."""
@@ -248,17 +280,27 @@ class _Running:
     leak: Leak
     addrs: tuple[str, ...] = ()
     seen: list[tuple[float, str, bytes]] = field(default_factory=list)
+    kept: dict[int, _Keep] = field(default_factory=dict)
+    """The kept entry of each install, by its number."""
 
     def open_route(self, rng: random.Random, number: int) -> publisher.OpenRoute:
         """A fresh host for each pass, as `publisher.network_route` gives."""
-        addrs = self.addrs
+        addrs, opening = self.addrs, Libp2pDoor
         if self.leak is Leak.OWN_RELAY:
-            addrs = (addrs[number % len(addrs)],)
+            addrs, opening = (addrs[number % len(addrs)],), _Alone
+        keep = self.kept.setdefault(number, _Keep())
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[Route]:
             async with self.network.open_swarm(listen=False) as swarm:
-                yield RelayRoute(swarm, addrs, rng=rng)
+                yield WayRoute(
+                    lambda entry: opening(swarm, entry.address),
+                    Offer(user=addrs),
+                    keep,
+                    clock=self.clock,
+                    rng=rng,
+                    worker=inline,
+                )
 
         return opened
 
@@ -275,9 +317,10 @@ async def _run(
     topic = running.catalog.topic
     async with contextlib.AsyncExitStack() as stack:
         opened = [
-            await stack.enter_async_context(running.network.open_swarm()) for _ in range(swarms + 1)
+            await stack.enter_async_context(running.network.open_swarm(key=public_key(_seed(n))))
+            for n in range(swarms)
         ]
-        watcher = opened.pop()
+        watcher = await stack.enter_async_context(running.network.open_swarm())
         await watcher.join(topic, running.note)
         running.addrs = tuple(one.addrs[0] for one in opened)
         async with trio.open_nursery() as nursery:
@@ -299,15 +342,22 @@ async def _serve_relay(
     book.add(running.catalog, given=True)
     record = sign_record([running.catalog.id], example_seed(), time=0, expires=TIME_MAX)
     book.records.add(record, decode_record(record.payload))
+    settings = RelaySettings(topics=(running.catalog.topic,), mix=mix)
+    rng = random.Random(f"{running.seed}/relay/{number}")
+    own = OwnDoors(swarm, settings, _seed(number), files=None, clock=running.clock, rng=rng)
     await run_relay(
-        swarm,
-        book,
-        RelaySettings(topics=(running.catalog.topic,), mix=mix),
+        *(swarm, book, settings),
         clock=running.clock,
-        rng=random.Random(f"{running.seed}/relay/{number}"),
+        rng=rng,
         worker=inline,
+        own=own,
         task_status=task_status,
     )
+
+
+def _seed(number: int) -> bytes:
+    """The seed of a relay's key."""
+    return number.to_bytes(32, "big")
 
 
 @contextlib.contextmanager
@@ -351,7 +401,6 @@ def simulate(
     habits = [invent(number, rng) for number in range(installs)]
     declared = catalog or example_catalog()
     mix = MixLimits(rest=0) if leak is Leak.NO_REST else MixLimits()
-    relays = 4 if leak is Leak.OWN_RELAY else 2
     network = MemoryNetwork(rng=random.Random(seed), latency=(0.02, 0.2))
     steady = MockClock(autojump_threshold=0)
     running = _Running(declared, seed, network, _Clock(steady), leak)
@@ -359,7 +408,7 @@ def simulate(
     with _home() as home, mock.patch.dict(os.environ, environment), _leaking(leak):
         os.environ.pop("DO_NOT_TRACK", None)
         people = [Install(one, home / str(one.number), running) for one in habits]
-        trio.run(_run, running, people, days, mix, relays, clock=steady)
+        trio.run(_run, running, people, days, mix, RELAYS, clock=steady)
         owner = {item_id: one.habits.number for one in people for item_id in one.ids()}
     world = World(declared, habits, made=len(owner))
     known: set[bytes] = set()

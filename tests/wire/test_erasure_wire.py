@@ -14,6 +14,7 @@ import pytest
 import trio
 from click.testing import CliRunner
 from tests.listing import listed_book, record_of
+from tests.node.publish.way_world import route_over
 from tests.relay_serving import SEED, serve_relay
 
 from methrics.aggregate.cli.mine import mine
@@ -33,7 +34,6 @@ from methrics.node.outbox.rows import ACKNOWLEDGED, Receipt
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
-from methrics.node.publish.relay_route import RelayRoute
 from methrics.node.publish.routes import Outgoing
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
@@ -189,7 +189,7 @@ async def test_an_erasure_removes_the_stored_report_end_to_end(tmp_path: Path) -
 
         # Another peer publishes the exact bytes of the erased report again.
         async with open_swarm() as someone:
-            route = RelayRoute(someone, [found.relay], rng=random.Random(2))
+            route = route_over(someone, [found.relay], clock=Clock())
             await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
         await trio.sleep(1.5)
         assert rows(found.store) == [("system", kept.id)]
@@ -199,7 +199,7 @@ async def test_an_erasure_removes_the_stored_report_end_to_end(tmp_path: Path) -
     # An aggregator that restarts with the same file refuses the report too.
     async with scene(tmp_path) as found:
         async with open_swarm() as someone:
-            route = RelayRoute(someone, [found.relay], rng=random.Random(2))
+            route = route_over(someone, [found.relay], clock=Clock())
             said = await route.deliver(
                 Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw), (kept.id, kept.raw)))
             )
@@ -232,7 +232,7 @@ async def test_an_erasure_that_arrives_before_its_report_keeps_it_out(tmp_path: 
         tombstones = "SELECT count(*) FROM tombstone"
         await found.until(lambda: found.store.cursor().execute(tombstones).fetchone() == (1,))
         async with open_swarm() as someone:
-            route = RelayRoute(someone, [found.relay], rng=random.Random(2))
+            route = route_over(someone, [found.relay], clock=Clock())
             await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
         await trio.sleep(1.5)
         assert found.store.total == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 from tests.listing import record_of
+from tests.node.publish.way_world import route_over
 from tests.relay_serving import SEED, serve_relay
 
 import methrics.schema
@@ -27,7 +27,6 @@ from methrics.node.outbox.periods import DAY
 from methrics.node.outbox.rows import ACKNOWLEDGED, DUE
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.publish.direct_route import DirectRoute
-from methrics.node.publish.relay_route import RelayRoute
 from methrics.node.publish.routes import Fate, Outgoing, Route
 from methrics.node.publish.ways import WORDS, Gap
 from methrics.node.record.recorder import Recorder
@@ -109,7 +108,7 @@ async def test_mars_2_the_second_hop_sees_reports_and_no_submitter(
     async with scene() as (swarm, relay, ears):
         items = tuple(report(number) for number in range(5))
         async with open_swarm() as app:
-            route = RelayRoute(app, swarm.addrs, rng=random.Random(1))
+            route = route_over(app, swarm.addrs, clock=Clock())
             outcomes = await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, items))
             name = app.peer_id
         assert {one.fate for one in outcomes.values()} == {Fate.ACKNOWLEDGED}
@@ -148,7 +147,7 @@ async def test_the_direct_route_reaches_the_topic() -> None:
 async def test_a_dead_relay_is_passed_over() -> None:
     async with scene() as (swarm, _, ears):
         async with open_swarm() as app:
-            route = RelayRoute(app, [DEAD, *swarm.addrs], rng=random.Random(1), timeout=60)
+            route = route_over(app, [DEAD, *swarm.addrs], clock=Clock(), timeout=60)
             outcomes = await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, (report(1),)))
         assert [one.fate for one in outcomes.values()] == [Fate.ACKNOWLEDGED]
         await ears.wait_for(2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import trio
-from publish_making import BASE, LONG, NAMESPACE, RECORD, TOPIC, Person
+from publish_making import BASE, LONG, NAMESPACE, Person
+from tests.node.publish.way_world import Relay, route_over
 
 from methrics.node.clock import ManualClock
 from methrics.node.consent.ledger import grant
@@ -20,45 +20,44 @@ from methrics.node.outbox.rows import STRUCK, Receipt
 from methrics.node.publish.delivery import WATCH_EVERY
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
-from methrics.node.publish.relay_route import RelayRoute
 from methrics.node.publish.routes import Route
-from methrics.node.relay import submit
-from methrics.node.relay.boxes import BoxKey
-from methrics.schema.wire.verdict import Reason
+from methrics.node.relay import doors
+from methrics.node.relay.doors import Descriptors, DoorReply
 
 pytestmark = pytest.mark.wire
 
 
-class Relay:
+class Gated(Relay):
     """A relay on a real socket, which waits at one point until a test lets it go on."""
 
     def __init__(self) -> None:
-        self.key = BoxKey.fresh()
-        self.asked, self.answer = trio.Event(), trio.Event()
+        super().__init__(1)
+        self.asked, self.goes = trio.Event(), trio.Event()
         self.handed, self.finish = trio.Event(), trio.Event()
-        self.boxes = 0
 
     async def describe(self, _peer: PeerId, _body: bytes) -> bytes:
         self.asked.set()
-        await self.answer.wait()
-        description = submit.Description(self.key.public, (TOPIC,), 1, 3600, (RECORD.raw,))
-        return submit.encode_description(description)
+        await self.goes.wait()
+        return doors.encode_descriptors(Descriptors(self.time, (self.descriptor(),)))
 
-    async def submit(self, _peer: PeerId, body: bytes) -> bytes:
-        boxes = submit.decode_request(body)
-        self.boxes += len(boxes)
-        self.handed.set()
-        await self.finish.wait()
-        return submit.encode_reply(submit.Reply((Reason.OK,) * len(boxes)))
+    async def forward(self, _peer: PeerId, body: bytes) -> bytes:
+        before = len(self.items)
+        asked = doors.decode_entry_request(body)
+        answers = tuple(self.serve(box, [self.descriptor()]) for box in asked.boxes)
+        if len(self.items) > before:
+            self.handed.set()
+            await self.finish.wait()
+        return doors.encode_reply(DoorReply(answers))
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[Relay, str]]:
-    async with open_swarm(listen=["/ip4/127.0.0.1/tcp/0"]) as swarm:
-        relay = Relay()
-        swarm.serve(submit.RELAY, relay.describe, request_max=submit.DESCRIBE_MAX)
-        swarm.serve(submit.SUBMIT, relay.submit, request_max=submit.SUBMIT_MAX)
-        yield relay, swarm.addrs[0]
+async def serving() -> AsyncIterator[tuple[Gated, str]]:
+    relay = Gated()
+    async with open_swarm(listen=["/ip4/127.0.0.1/tcp/0"], seed=relay.seed) as swarm:
+        relay.addr = swarm.addrs[0]
+        swarm.serve(doors.DESCRIPTORS, relay.describe, request_max=0)
+        swarm.serve(doors.ENTRY, relay.forward, request_max=doors.ENTRY_REQUEST_MAX)
+        yield relay, relay.addr
 
 
 @pytest.fixture
@@ -75,7 +74,7 @@ async def publish(person: Person, address: str, timeout: float = 30) -> None:
     @asynccontextmanager
     async def opened() -> AsyncIterator[Route]:
         async with open_swarm() as swarm:
-            yield RelayRoute(swarm, [address], rng=random.Random(1), timeout=timeout)
+            yield route_over(swarm, [address], clock=person.clock, timeout=timeout)
 
     settings = PublisherSettings(entry=Entry(relays=(address,)), once=True)
     await run_publisher(person.paths, NAMESPACE, settings, clock=person.clock, open_route=opened)
@@ -98,8 +97,8 @@ async def test_meth_15_nothing_leaves_after_a_withdrawal_while_a_relay_is_slow(
             nursery.start_soon(publish, person, address)
             await relay.asked.wait()
             person.refuse("heartbeat")
-            relay.answer.set()
-    assert relay.boxes == 0
+            relay.goes.set()
+    assert relay.items == []
     assert receipts(person) == []
 
 
@@ -109,7 +108,7 @@ async def test_the_connection_to_a_relay_that_hangs_is_cut_after_a_withdrawal(
 ) -> None:
     with trio.fail_after(60):
         async with serving() as (relay, address):
-            relay.answer.set()
+            relay.goes.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(publish, person, address)
                 await relay.handed.wait()

@@ -76,22 +76,17 @@ def test_a_relay_answers_as_the_judge_does_when_a_type_has_expired() -> None:
         assert answer(made, MODULE, MODULE.expires) is reason
 
 
-def test_bundles_are_those_of_two_relays() -> None:
-    """The times from a relay's real mixer for the same items, when the earlier of two rests
-    counts."""
+def test_bundles_are_those_of_a_relay() -> None:
+    """The times from a relay's real mixer for the same items."""
     rng = random.Random(3)
-    draws = [(START + rng.randrange(3 * DAY), rng.random(), rng.random()) for _ in range(400)]
+    draws = [(START + rng.randrange(3 * DAY), rng.random()) for _ in range(400)]
     mixer = Mixer(MixLimits())
     resting = []
-    for number, (handed, one, two) in enumerate(draws):
+    for number, (handed, drawn) in enumerate(draws):
         raw = number.to_bytes(4, "big") * 60
-        ours = iter((one, two))
-        resting.append(Resting(closes=closes(handed, _Fixed(ours)), id=raw[:32], raw=raw))
-        again = iter((one, two))
-        period = LIMITS.rest
-        left = min(
-            draw_rest(handed, period, _Fixed(again)), draw_rest(handed, period, _Fixed(again))
-        )
+        ours = closes(handed, _Fixed(iter((drawn,))))
+        resting.append(Resting(closes=ours, id=raw[:32], raw=raw))
+        left = draw_rest(handed, LIMITS.rest, _Fixed(iter((drawn,))))
         mixer.add(CATALOG.topic, CATALOG.id, raw[:32], raw, handed, rest=left)
     theirs = []
     mixing = random.Random(5)

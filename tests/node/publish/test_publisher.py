@@ -13,6 +13,8 @@ import pytest
 import trio
 from publish_making import BASE, CATALOG, LONG, NAMESPACE, RECORD, RELAY, TOPIC, Person, Wire
 from tests.listing import listed_book
+from tests.node.publish.way_world import route_over
+from tests.relay_serving import SEED, serve_relay
 from trio.testing import MockClock
 
 import methrics.node
@@ -37,16 +39,15 @@ from methrics.node.publish.publisher import (
     start_thread,
     with_entry,
 )
-from methrics.node.publish.relay_route import RelayRoute
 from methrics.node.publish.retries import BACKOFF, backoff
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
 from methrics.node.relay.mixer import MixLimits
-from methrics.node.relay.relay import RelaySettings, run_relay
+from methrics.node.relay.relay import RelaySettings
 from methrics.schema.errors import ConfigError, StoreError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.bundle import unpack
-from methrics.schema.wire.envelope import Kind, split
+from methrics.schema.wire.envelope import Kind, public_key, split
 from methrics.schema.wire.items import Report
 from methrics.schema.wire.record import decode_record
 from methrics.schema.wire.verdict import Decision
@@ -502,24 +503,14 @@ async def test_from_record_to_the_topic(
     found: list[bytes] = []
     person.agree("heartbeat", "system", routes=("relay", "direct"))
     async with (
-        network.open_swarm() as relay,
+        network.open_swarm(key=public_key(SEED)) as relay,
         network.open_swarm() as peer,
         trio.open_nursery() as nursery,
     ):
         settings = RelaySettings(topics=(TOPIC,), mix=MixLimits(batch_window=30, rest=0))
         book = CatalogBook({TOPIC})
         book.records.add(RECORD, decode_record(RECORD.payload))
-        await nursery.start(
-            lambda task_status: run_relay(
-                relay,
-                book,
-                settings,
-                clock=person.clock,
-                rng=random.Random(3),
-                worker=inline,
-                task_status=task_status,
-            )
-        )
+        await serve_relay(nursery, relay, book, settings, clock=person.clock, worker=inline)
         await peer.join(TOPIC, partial(collect, found))
         await peer.dial(relay.addrs[0])
 
@@ -529,8 +520,7 @@ async def test_from_record_to_the_topic(
                 if way == "direct":
                     yield DirectRoute(app, relay.addrs)
                 else:
-                    rng = random.Random(1)
-                    yield RelayRoute(app, relay.addrs, rng=rng)
+                    yield route_over(app, relay.addrs, clock=person.clock)
 
         wire = Wire()
         wire.open = open_route  # type: ignore[method-assign]

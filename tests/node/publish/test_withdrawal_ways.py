@@ -1,4 +1,4 @@
-"""A withdrawal takes effect before the next box leaves for an entry, also if an exit hangs."""
+"""A withdrawal takes effect before the next byte leaves, also where a relay is slow or hangs."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def settings(way: str) -> PublisherSettings:
 
 
 @pytest.mark.shows("METH-15")
-@pytest.mark.parametrize("way", ["relay"])
+@pytest.mark.parametrize("way", ["relay", "direct"])
 async def test_meth_15_nothing_leaves_that_was_withdrawn_while_the_connection_was_made(
     autojump_clock: MockClock, person: Person, way: str
 ) -> None:
@@ -125,7 +125,7 @@ async def test_meth_15_nothing_leaves_that_was_withdrawn_while_the_connection_wa
 
 
 @pytest.mark.shows("METH-15")
-@pytest.mark.parametrize("way", ["relay"])
+@pytest.mark.parametrize("way", ["relay", "direct"])
 async def test_only_the_withdrawn_type_stays_behind(
     autojump_clock: MockClock, person: Person, way: str
 ) -> None:
@@ -138,6 +138,19 @@ async def test_only_the_withdrawn_type_stays_behind(
         person.refuse("heartbeat")
     assert len(relay.items) == 1
     assert [(one.type, one.state) for one in receipts(person)] == [("system", ACKNOWLEDGED)]
+
+
+async def test_a_route_withdrawn_while_the_connection_was_made_is_not_used(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    person.record()
+    await trio.sleep(LONG)
+    async with relays(0.3) as ([relay], wire), trio.open_nursery() as nursery:
+        nursery.start_soon(person.publish, wire("direct"), settings("direct"))
+        await trio.sleep(0.2)
+        person.agree("heartbeat")
+    assert relay.items == []
+    assert [(one.attempts, one.state) for one in receipts(person)] == [(0, "due")]
 
 
 @pytest.mark.shows("METH-15")
@@ -197,6 +210,22 @@ async def test_where_no_relay_answers_nothing_left(
         await person.publish(wire("relay"), settings("relay"))
     assert relay.items == []
     assert [(one.attempts, one.may_have_left) for one in receipts(person)] == [(0, False)]
+
+
+async def test_a_report_with_a_field_that_was_withdrawn_does_not_leave(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    person.record("system", os="linux", arch="aarch64")
+    await trio.sleep(LONG)
+    async with relays(40) as (_, wire):
+        await person.publish(wire("relay"), settings("relay"))  # made, but no relay answered
+    person.agree("system", fields=["arch"])
+    taking = Wire()
+    await trio.sleep(3600)
+    await person.publish(taking)
+    assert taking.sent == []
+    assert person.states() == {STRUCK: 1}
+    assert person.journal.dropped() == {"field-withdrawn": 1}
 
 
 async def test_an_erasure_waits_where_the_machine_may_not_send_any_more(

@@ -14,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from methrics.node.consent.ledger import withdraw
+from methrics.node.ohttp import inner
+from methrics.node.ohttp.envelope import seal
+from methrics.node.ohttp.key_config import ExitKey
 from methrics.node.outbox.erasures import ErasureCounts, Erasures, SignedErasure
 from methrics.node.outbox.journal import RECEIPTS_MAX, Journal
 from methrics.node.outbox.rows import ACKNOWLEDGED, DUE, STRUCK, Pace, Receipt
 from methrics.node.publish.routes import Fate
-from methrics.node.relay.boxes import BOX_STEP, BoxKey, seal
 from methrics.node.report.erasure import routes_open, sign_all, sign_erasure
 from methrics.node.report.identity import report_seed
 from methrics.node.report.pacing import GAP, WINDOW, WINDOW_MAX, spread, spread_again
@@ -89,13 +91,13 @@ def test_the_same_bytes_whenever_it_is_made(app: Shop, post: Post) -> None:
         sign_erasure(one.raw[:-1], seed)
 
 
-def test_its_box_is_as_long_as_that_of_a_report(app: Shop, post: Post) -> None:
+def test_its_box_is_as_long_as_that_of_a_report_and_an_empty_one(app: Shop, post: Post) -> None:
     one = publish(app, post, 1)[0]
     ask(app, [one])
     raw = Erasures(app.journal).all()[one.key_index].raw
-    assert len(raw) < BOX_STEP
-    key = BoxKey.fresh().public
-    assert len(seal(raw, key)) == len(seal(one.raw, key))
+    key = ExitKey.fresh(1).config
+    boxes = [seal(key, inner.encode_question(inner.BOX, item)).box for item in (raw, one.raw, b"")]
+    assert list(map(len, boxes)) == [inner.BOX_SIZE] * 3
 
 
 # -- when they leave -----------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from methrics.node.outbox.rows import Receipt
-from methrics.node.publish.relay_route import RELAYS_AT_A_TIME
 from methrics.node.relay.mixer import MixLimits, Pooled, draw_rest, shuffled
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
@@ -60,11 +59,9 @@ def closes(handed: int, rng: random.Random, *, mix: bool = True) -> int:
     """Draw the time at which a report that was sent at `handed` is published: when the batch window
     closes.
 
-    Each relay lets the report rest for a random time. Once one relay has published the report, the
-    others drop it.
+    The exit that opens the report lets it rest for a random time.
     """
-    period = LIMITS.rest if mix else 0.0
-    moment = handed + min(draw_rest(handed, period, rng) for _ in range(RELAYS_AT_A_TIME))
+    moment = handed + draw_rest(handed, LIMITS.rest if mix else 0.0, rng)
     return int((moment // LIMITS.batch_window + 1) * LIMITS.batch_window)
 
 

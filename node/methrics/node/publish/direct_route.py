@@ -9,8 +9,8 @@ from functools import partial
 import trio
 
 from methrics.node.network.swarm import PeerId, Swarm
+from methrics.node.publish.doors.libp2p import REQUEST_TIME
 from methrics.node.publish.leaving import HeldError, Leave, leaving
-from methrics.node.publish.relay_client import REQUEST_TIME
 from methrics.node.publish.routes import HELD, UNREACHABLE, Fate, Outcome, Outgoing, outcome_of
 from methrics.node.publish.standing import heads_of
 from methrics.node.relay.mixer import chunks

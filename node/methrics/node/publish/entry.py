@@ -23,7 +23,7 @@ from methrics.schema.errors import ConfigError
 
 ADDRESSES_MAX = 64
 """Most relays, and most peers, that one machine may be given. `WayRoute` uses one of the
-relays for months, `RelayRoute` two for each report, `DirectRoute` connects to all of the peers."""
+relays for months, `DirectRoute` connects to all of the peers."""
 
 ADDRESS_MAX = 256
 """Characters of the longest address that is accepted."""

@@ -147,11 +147,3 @@ def merge(outcomes: Iterable[Outcome]) -> Outcome:
     if len(found) < REFUSALS:
         return Outcome(Fate.RETRY, found[0].reason)
     return Outcome(Fate.REFUSED, Counter(one.reason for one in found).most_common(1)[0][0])
-
-
-def of_all(outcomes: Sequence[Outcome], unanswered: Outcome) -> Outcome:
-    """Return the outcome for an item from those of the relays that were asked."""
-    answers = [one for one in outcomes if one.fate is not Fate.HELD]
-    if answers:
-        return merge(answers)
-    return HELD if outcomes else unanswered
