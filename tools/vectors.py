@@ -19,6 +19,7 @@ from vector_bundles import bundles
 from vector_bytes import encoding, envelope, signature
 from vector_catalogs import catalogs
 from vector_content import accepted, circumstance, content
+from vector_descriptors import descriptors
 from vector_envelopes import envelopes
 from vector_histories import histories
 from vector_manifests import manifests
@@ -148,8 +149,18 @@ def build_histories() -> Files:
 
 def build_manifests() -> Files:
     """All files of the folder `manifests`: name to content."""
+    return _by_result(manifests(World()))
+
+
+def build_descriptors() -> Files:
+    """All files of the folder `descriptors`: name to content."""
+    return _by_result(descriptors(World()))
+
+
+def _by_result(scenarios: Iterator[Scenario]) -> Files:
+    """Files whose names start with their result."""
     files: Files = {}
-    for name, says, given in manifests(World()):
+    for name, says, given in scenarios:
         found = {key: value if value is None else _hex(value) for key, value in given.items()}
         if name in files or not name.startswith(f"{found['expect']['result']}-"):  # type: ignore[index]
             raise ValueError(f"{name} is a duplicate, or has another result")
@@ -217,20 +228,22 @@ def main() -> int:
     made |= {f"v1/requests/{name}.json": _text(file) for name, file in build_requests().items()}
     made |= {f"v1/records/{name}.json": _text(file) for name, file in build_histories().items()}
     made |= {f"v1/manifests/{name}.json": _text(file) for name, file in build_manifests().items()}
+    found = build_descriptors()
+    made |= {f"v1/descriptors/{name}.json": _text(file) for name, file in found.items()}
     made |= {f"v1/reconcile/{name}.json": _text(file) for name, file in build_reconcile().items()}
     made |= {f"v1/envelopes/{name}.json": _text(file) for name, file in build_envelopes().items()}
     made |= build_lists()
     top = FOLDER.parent
     paths = [*FOLDER.rglob("*.json"), *top.glob("*.txt")]
-    found = {path.relative_to(top).as_posix(): path.read_text() for path in paths}
+    known = {path.relative_to(top).as_posix(): path.read_text() for path in paths}
     if write:
-        for folder in ("requests", "records", "manifests", "reconcile", "envelopes"):
-            (FOLDER / folder).mkdir(parents=True, exist_ok=True)
-        for name in found.keys() - made.keys():
+        for name in made:
+            (top / name).parent.mkdir(parents=True, exist_ok=True)
+        for name in known.keys() - made.keys():
             (top / name).unlink()
         for name, text in made.items():
             (top / name).write_text(text)
-    stale = sorted(name for name in made.keys() | found.keys() if made.get(name) != found.get(name))
+    stale = sorted(name for name in made.keys() | known.keys() if made.get(name) != known.get(name))
     verb = "written" if write else "differ"
     sys.stdout.write(f"{len(made)} files, {len(stale)} {verb}: {', '.join(stale) or 'none'}\n")
     return 0 if write else int(bool(stale))

@@ -61,7 +61,7 @@ from methrics.node.network.libp2p.signing import sign, validly_signed
 from methrics.node.ohttp import binary_http, inner
 from methrics.node.ohttp.envelope import open_box, seal
 from methrics.node.ohttp.key_config import ExitKey, decode_key_configs, encode_key_configs
-from methrics.node.relay import boxes, submit
+from methrics.node.relay import boxes, doors, submit
 from methrics.node.relay.record_exchange import decode_records
 from methrics.schema.catalog.catalog import load
 from methrics.schema.errors import CatalogError, RefusedError, StoreError
@@ -71,6 +71,7 @@ from methrics.schema.judging.gate import judge_bundle
 from methrics.schema.judging.judge import judge
 from methrics.schema.judging.seen import Seen
 from methrics.schema.wire import bundle, codec, envelope, items, record, topic
+from methrics.schema.wire.descriptor import decode_descriptor, encode_descriptor, read_descriptor
 from methrics.schema.wire.manifest import Manifest as SignedBody
 from methrics.schema.wire.manifest import read_manifest, sign_manifest
 from methrics.schema.wire.shard import Shard
@@ -310,6 +311,35 @@ def signed_manifest_seeds() -> list[bytes]:
     return [sign_manifest(closed, digest).item.raw]
 
 
+def descriptor(data: bytes) -> None:
+    """A descriptor as a stranger hands it on."""
+    read_descriptor(data, NOW)
+
+
+def described(data: bytes) -> None:
+    """What a payload says can be written and read again; keys that are not known are lost."""
+    found = decode_descriptor(data)
+    assert decode_descriptor(encode_descriptor(found)) == found
+
+
+@lru_cache(1)
+def descriptor_seeds() -> list[bytes]:
+    """The descriptors of all vectors: the fields of each make changes to others."""
+    paths = sorted((VECTORS / "descriptors").glob("*.json"))
+    return [bytes.fromhex(json.loads(path.read_text())["bytes"]) for path in paths]
+
+
+def described_seeds() -> list[bytes]:
+    paths = sorted((VECTORS / "descriptors").glob("ok-*.json"))
+    found = [bytes.fromhex(json.loads(path.read_text())["bytes"]) for path in paths]
+    return [bytes(envelope.split(raw).payload) for raw in found]
+
+
+def descriptors_reply_seeds() -> list[bytes]:
+    raws = tuple(descriptor_seeds()[-12:])
+    return [doors.encode_descriptors(doors.Descriptors(NOW, some)) for some in ((), raws)]
+
+
 def record_reply_seeds() -> list[bytes]:
     return [codec.encode([]), codec.encode([b"record", bytes(300)]), *request_seeds()]
 
@@ -463,6 +493,9 @@ TARGETS: dict[str, Target] = {
     "record reply": Target(decode_records, record_reply_seeds),
     "manifest": Target(manifest, manifest_seeds, (StoreError,)),
     "signed manifest": Target(read_manifest, signed_manifest_seeds),
+    "descriptor": Target(descriptor, descriptor_seeds),
+    "payload of a descriptor": Target(described, described_seeds),
+    "descriptors reply": Target(doors.decode_descriptors, descriptors_reply_seeds),
     "manifests request": Target(decode_ask, lambda: [encode_ask(Ask(bytes(32), 1, 2))]),
     "manifests reply": Target(decode_page, lambda: [encode_page(signed_manifest_seeds())]),
     "yamux": Target(yamux, yamux_seeds, (frames.BrokenError,)),

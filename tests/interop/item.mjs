@@ -8,9 +8,11 @@ import { demand } from './verdict.mjs'
 
 export const KINDS = new Map([
   [65001n, 'report'], [65002n, 'erasure'], [65003n, 'catalog'], [65004n, 'record'], [65005n, 'announcement'],
-  [65006n, 'manifest']
+  [65006n, 'manifest'], [65007n, 'descriptor']
 ])
-const LIMITS = { report: 1024, erasure: 4096, record: 16384, announcement: 4096, manifest: 1024, catalog: 65536 }
+const LIMITS = {
+  report: 1024, erasure: 4096, record: 16384, announcement: 4096, manifest: 1024, catalog: 65536, descriptor: 16384
+}
 const ITEM_MAX = 65536
 const [ALGORITHM, CONTENT_TYPE, KEY] = [1n, 3n, 4n]
 const EDDSA = -8n

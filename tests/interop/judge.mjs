@@ -194,6 +194,7 @@ const JUDGES = {
 /** Judges an item that `readItem` returned. Returns its body or throws a Refusal. */
 export function judgeRead (item, situation) {
   demand(item.kind !== 'manifest', 'malformed', 'never on a topic')
+  demand(item.kind !== 'descriptor', 'unknown-kind', 'on a topic of its own')
   demand(item.kind === 'report' || item.work === undefined, 'off-schema', 'a needless work stamp')
   const body = SIGNED_BY_NAMESPACE.includes(item.kind)
     ? readSignedByNamespace(item, situation.topics)

@@ -1,9 +1,9 @@
 // Judges every vector of a folder and prints each verdict as a line of JSON: {name, verdict, expected, agrees}.
 //
-// Usage: node run.mjs VECTORS_DIR [requests | records | manifests | reconcile | envelopes | flips [MOST]]
+// Usage: node run.mjs VECTORS_DIR [requests | records | manifests | descriptors | reconcile | envelopes | flips [MOST]]
 // With `requests`, the vectors of streams and messages below the folder are run instead, and `verdict` is the outcome.
 // With `records`, the histories of records below the folder are read, in the given order and in reverse.
-// With `manifests`, the manifests below the folder are read.
+// With `manifests` or `descriptors`, the manifests or descriptors below the folder are read.
 // With `reconcile`, fingerprints and digests below the folder are computed, and requests and replies are read.
 // With `envelopes`, the key configurations, boxes and answers below the folder are read and sealed again.
 // With `flips`, every vector whose name starts with `ok-` is judged with any one byte of it changed instead, at MOST
@@ -11,6 +11,7 @@
 
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import { readDescriptor } from './descriptor.mjs'
 import { outcome as outcomeOfEnvelope } from './envelopes.mjs'
 import { outcome } from './requests.mjs'
 import { hex, readItem } from './item.mjs'
@@ -82,9 +83,10 @@ if (mode === 'requests') {
   for (const [name, { records, expect }] of readVectors(join(folder, 'records'))) {
     for (const order of [records, records.toReversed()]) say(compared(name, known(order.map(bytesOf)), expect))
   }
-} else if (mode === 'manifests') {
-  for (const [name, { bytes, now, expect }] of readVectors(join(folder, 'manifests'))) {
-    say(compared(name, readManifest(bytesOf(bytes), now), expect))
+} else if (mode === 'manifests' || mode === 'descriptors') {
+  const read = mode === 'manifests' ? readManifest : readDescriptor
+  for (const [name, { bytes, now, expect }] of readVectors(join(folder, mode))) {
+    say(compared(name, read(bytesOf(bytes), now), expect))
   }
 } else if (mode === 'envelopes') {
   for (const [name, vector] of readVectors(join(folder, 'envelopes'))) {

@@ -45,6 +45,12 @@ def test_javascript_reads_the_same_manifests(program: Path) -> None:
     assert {line["name"]: line["verdict"] for line in lines} == expected(VECTORS / "manifests")
 
 
+def test_javascript_reads_the_same_descriptors(program: Path) -> None:
+    lines = run(program, "run.mjs", str(VECTORS), "descriptors")
+    assert len(lines) > 65
+    assert {line["name"]: line["verdict"] for line in lines} == expected(VECTORS / "descriptors")
+
+
 def test_javascript_opens_and_seals_the_same_envelopes(program: Path) -> None:
     lines = run(program, "run.mjs", str(VECTORS), "envelopes")
     assert len(lines) > 55

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import vectors
 from methrics.schema.errors import RefusedError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import judge_bundle
@@ -170,6 +173,25 @@ def test_a_descriptor_larger_than_its_limit_is_neither_made_nor_read() -> None:
         sign_descriptor(long, SEED)
     raw = sign_descriptor(replace(BASE, topics=long.topics[:100]), SEED).item.raw
     assert len(raw) < DESCRIPTOR_MAX
+
+
+@pytest.mark.parametrize(
+    "path", sorted((vectors.FOLDER / "descriptors").glob("*.json")), ids=lambda path: path.stem
+)
+def test_a_vector_of_a_descriptor_is_read_as_expected(path: Any) -> None:
+    given = json.loads(path.read_text())
+    raw, expect = bytes.fromhex(given["bytes"]), given["expect"]
+    if expect["result"] != "ok":
+        assert refused(raw, given["now"]) == expect["result"]
+        return
+    signed = read_descriptor(raw, given["now"])
+    found = signed.descriptor
+    assert (signed.item.id.hex(), signed.relay.hex()) == (expect["id"], expect["relay"])
+    assert [one.hex() for one in found.keys] == expect["keys"]
+    for name in ("roles", "addresses", "topics"):
+        assert list(getattr(found, name)) == expect[name]
+    for name in ("day", "expires", "operator", "load"):
+        assert getattr(found, name) == expect.get(name)
 
 
 def test_attack_two_descriptors_of_one_day_prove_an_equivocation() -> None:
