@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from methrics.node.clock import system_entropy
 from methrics.node.ohttp import hpke
@@ -101,6 +102,7 @@ def open_box(box: bytes, keys: Mapping[int, ExitKey], *, cipher: Cipher = CHACHA
     return Opened(message, key.key_id, enc, _exported(context), cipher)
 
 
+@lru_cache(maxsize=64)
 def _head(key_id: int, cipher: Cipher) -> bytes:
     numbers = (hpke.KEM, hpke.KDF, cipher.number)
     return bytes((key_id,)) + b"".join(number.to_bytes(2, "big") for number in numbers)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from nacl.bindings import (
@@ -166,6 +167,7 @@ def _expand(suite: bytes, key: bytes, label: bytes, info: bytes, size: int) -> b
 _KEM_SUITE = b"KEM" + KEM.to_bytes(2, "big")
 
 
+@lru_cache(maxsize=8)
 def _suite(cipher: Cipher) -> bytes:
     return b"HPKE" + b"".join(one.to_bytes(2, "big") for one in (KEM, KDF, cipher.number))
 
@@ -178,10 +180,7 @@ def _shared_secret(shared: bytes, enc: bytes, public: bytes) -> bytes:
 
 def _schedule(shared: bytes, info: bytes, cipher: Cipher) -> Context:
     """KeySchedule (RFC 9180 section 5.1) in base mode, without a pre-shared key."""
-    suite = _suite(cipher)
-    mode = b"\x00"
-    no_psk = _extract(suite, b"", b"psk_id_hash", b"")
-    context = mode + no_psk + _extract(suite, b"", b"info_hash", info)
+    suite, context = _suite(cipher), _schedule_context(_suite(cipher), info)
     secret = _extract(suite, shared, b"secret", b"")
     return Context(
         cipher,
@@ -189,3 +188,11 @@ def _schedule(shared: bytes, info: bytes, cipher: Cipher) -> Context:
         _expand(suite, secret, b"base_nonce", context, NONCE_SIZE),
         _expand(suite, secret, b"exp", context, HASH_SIZE),
     )
+
+
+@lru_cache(maxsize=64)
+def _schedule_context(suite: bytes, info: bytes) -> bytes:
+    """The part of the key schedule that is the same for all messages with this `info`."""
+    mode = b"\x00"
+    no_psk = _extract(suite, b"", b"psk_id_hash", b"")
+    return mode + no_psk + _extract(suite, b"", b"info_hash", info)

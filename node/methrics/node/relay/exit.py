@@ -44,8 +44,8 @@ class Taking(Protocol):
 
     stopping: bool
 
-    def judged(self, raw: bytes, now: int) -> Opened:
-        """Judge an item; called in a worker thread."""
+    def judged(self, raws: Sequence[bytes], now: int) -> list[Opened]:
+        """Judge items, b"" for none; called in a worker thread."""
         ...
 
     async def admit(self, opened: Sequence[Opened], who: Submitter) -> list[Reason]:
@@ -75,6 +75,15 @@ class _Box(NamedTuple):
     sealer: envelope.Opened
     question: Question | None
     judged: Opened
+
+    @property
+    def item(self) -> bytes:
+        """The item in it, b"" if it has none."""
+        return b"" if self.question is None or not self.is_box else self.question.content
+
+    def with_verdict(self, judged: Opened) -> _Box:
+        """Return the box with the verdict on its item."""
+        return self if self.question is None else self._replace(judged=judged)
 
     @property
     def is_box(self) -> bool:
@@ -139,22 +148,11 @@ class Exit:
     def _open_all(
         self, boxes: Sequence[bytes], keys: Mapping[int, ExitKey], now: int
     ) -> list[_Box | None]:
-        return [self._open(box, keys, now) for box in boxes]
-
-    def _open(self, box: bytes, keys: Mapping[int, ExitKey], now: int) -> _Box | None:
-        """Open a box and judge the item in it. None if it does not open: then nobody who holds the
-        key has made it, or the key is gone, and nothing can be answered."""
-        try:
-            opened = envelope.open_box(box, keys)
-        except RefusedError:
-            return None
-        try:
-            question = inner.decode_question(opened.message)
-        except RefusedError as error:
-            return _Box(opened, None, Opened(Reason(error.code)))
-        if question.resource != inner.BOX or not question.content:
-            return _Box(opened, question, Opened(Reason.OK))
-        return _Box(opened, question, self._intake.judged(question.content, now))
+        """Open boxes, and judge the items in them together. None for a box that does not open: then
+        nobody who holds the key has made it, or the key is gone, and nothing can be answered."""
+        opened = [_opened(box, keys) for box in boxes]
+        judged = iter(self._intake.judged([one.item for one in opened if one is not None], now))
+        return [one and one.with_verdict(next(judged)) for one in opened]
 
     def _answer(self, box: _Box, reason: Reason, now: int, hint: int | None) -> Answer:
         if box.question is not None and not box.is_box:
@@ -170,17 +168,36 @@ class Exit:
         return Answer(Reason.OK, now, items=tuple(records))
 
 
+def _opened(box: bytes, keys: Mapping[int, ExitKey]) -> _Box | None:
+    """Open a box; its item is not judged yet."""
+    try:
+        opened = envelope.open_box(box, keys)
+    except RefusedError:
+        return None
+    try:
+        return _Box(opened, inner.decode_question(opened.message), Opened(Reason.OK))
+    except RefusedError as error:
+        return _Box(opened, None, Opened(Reason(error.code)))
+
+
 def _seal_all(opened: Sequence[_Box | None], answers: Sequence[Answer | None]) -> tuple[bytes, ...]:
     """Seal the answers, in a worker thread. Those that do not fit the reply are to be asked for
     again."""
     sealed, room = list[bytes](), _LARGE_SIZE
+    small: dict[Answer, bytes] = {}
+    """Most answers to the boxes of a request are equal."""
     for box, answer in zip(opened, answers, strict=True):
         if box is None or answer is None:
             sealed.append(b"")
             continue
+        if box.is_box:
+            if answer not in small:
+                small[answer] = inner.encode_answer(answer, box=True)
+            sealed.append(box.sealer.seal(small[answer]))
+            continue
         if sum(map(len, answer.items)) > room:
             answer = _later(answer)
-        encoded = inner.encode_answer(answer, box=box.is_box)
+        encoded = inner.encode_answer(answer, box=False)
         if len(encoded) > max(inner.ANSWER_STEP, room):
             encoded = inner.encode_answer(_later(answer), box=False)
         room -= len(encoded) if len(encoded) > inner.ANSWER_STEP else 0

@@ -13,7 +13,7 @@ network was given (`pool_shares`). No log line is about a submitter.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,10 +35,12 @@ from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import RefusedError, StoreError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import learn
-from methrics.schema.judging.judge import Accepted, Refused, judge
+from methrics.schema.judging.judge import Accepted, Refused, judge_item
+from methrics.schema.wire.envelope import Item, Kind, split
 from methrics.schema.wire.items import Announcement, Erasure, Report
 from methrics.schema.wire.limits import DAY, REPORT_MAX
 from methrics.schema.wire.record import Record
+from methrics.schema.wire.signatures import count_valid
 from methrics.schema.wire.topic import short_key
 from methrics.schema.wire.verdict import Reason
 
@@ -232,14 +234,18 @@ class Intake:
             raw = unseal(box, self._key)
         except RefusedError as error:
             return Opened(Reason(error.code))
-        return self.judged(raw, now)
+        return self.judged([raw], now)[0]
 
-    def judged(self, raw: bytes, now: int) -> Opened:
-        """Judge an item that came out of a box, in a worker thread; an empty box has none. An
+    def judged(self, raws: Sequence[bytes], now: int) -> list[Opened]:
+        """Judge items that came out of boxes, in a worker thread; an empty box has none. An
         accepted catalog or record is used to judge later items."""
-        if not raw:
-            return Opened(Reason.OK)
-        verdict = judge(raw, self._book, now)
+        items = [_split(raw) if raw else Opened(Reason.OK) for raw in raws]
+        verified = _verified([one for one in items if isinstance(one, Item)])
+        return [self._judged(one, now, verified) if isinstance(one, Item) else one for one in items]
+
+    def _judged(self, item: Item, now: int, verified: Set[bytes]) -> Opened:
+        raw = item.raw
+        verdict = judge_item(item, self._book, now, verified=raw in verified)
         if isinstance(verdict, Refused):
             return Opened(verdict.reason, raw)
         if self._topic(verdict) not in self._topics:
@@ -324,3 +330,22 @@ def late_from(erasure: Erasure, book: CatalogBook) -> int:
     catalog = book.get(erasure.catalog)
     lateness = (declared.lateness for declared in catalog.types.values()) if catalog else ()
     return (erasure.day + 1) * DAY + max(lateness, default=0)
+
+
+def _split(raw: bytes) -> Item | Opened:
+    try:
+        return split(raw)
+    except RefusedError as error:
+        return Opened(Reason(error.code), raw)
+
+
+def _verified(items: Sequence[Item]) -> set[bytes]:
+    """Return the bytes of the reports and erasures whose signatures are valid. One call checks many
+    of them."""
+    left = [one for one in items if one.kind in (Kind.REPORT, Kind.ERASURE)]
+    found = set[bytes]()
+    while left:
+        valid = count_valid(left)
+        found.update(one.raw for one in left[:valid])
+        left = left[valid + 1 :]  # the next one is not valid
+    return found
