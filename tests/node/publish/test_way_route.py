@@ -21,6 +21,7 @@ from tests.node.publish.way_world import (
     report,
 )
 
+from methrics.node.network.peer_ids import peer_id_of
 from methrics.node.ohttp import inner
 from methrics.node.ohttp.key_config import ExitKey
 from methrics.node.publish.entries import KeptEntries, Offer
@@ -402,6 +403,44 @@ async def test_attack_an_exit_that_only_the_entry_shows_gets_nothing(
         outcomes = await found.route(seed, app=(0,)).deliver(outgoing_of(10))
         assert set(outcomes.values()) == {ACKNOWLEDGED}
         assert found.relays[1].items == []
+
+
+def isolated() -> tuple[World, list[Relay]]:
+    """Twelve relays of which the first shows only itself, two honest ones, which are returned, and
+    nine exits of its own, which say the same. The honest ones do not know those."""
+    found = world(*[Reason.OK] * 12)
+    bad, *honest = found.relays[:3]
+    honest[0].addr = f"/ip4/10.1.0.2/tcp/1/p2p/{peer_id_of(honest[0].id)}"
+    everything = [one.descriptor() for one in found.relays]
+    for one in found.relays:
+        one.shows = everything
+    for one in honest:
+        one.shows = [known.descriptor() for known in (bad, *honest)]
+    return found, honest
+
+
+async def test_attack_an_entry_gives_a_person_descriptors_of_its_own(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Nine invented exits in networks of their own get nothing, because a relay on the person's
+    list does not know them."""
+    entries = set[str]()
+    for seed in range(8):
+        found, honest = isolated()
+        outcomes = await found.route(seed, app=(0, 1)).deliver(outgoing_of(10))
+        assert set(outcomes.values()) == {ACKNOWLEDGED}
+        assert sum(len(one.items) for one in honest) == 10
+        entries.add(entry_of(found).addr)
+    assert found.relays[0].addr in entries
+
+
+async def test_attack_an_entry_with_invented_exits_wins_if_the_list_names_no_other_relay(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    found, _ = isolated()
+    outcomes = await found.route(app=(0,)).deliver(outgoing_of(10))
+    assert set(outcomes.values()) == {ACKNOWLEDGED}
+    assert sum(len(one.items) for one in found.relays[3:]) > 0
 
 
 async def test_discovered_entries_are_remembered_for_later(

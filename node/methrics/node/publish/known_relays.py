@@ -30,16 +30,19 @@ def shown(raws: Iterable[bytes], now: int) -> Shown:
     return found
 
 
-def known_relays(answers: Sequence[Shown]) -> list[KnownRelay]:
+def known_relays(answers: Sequence[Shown], must: Shown | None = None) -> list[KnownRelay]:
     """Return the relays whose newest descriptor those that were asked agree on, by id. A relay that
-    has signed two different descriptors of one day is not among them."""
-    liars = {about[0] for answer in answers for about in answer if _differs(about, answers)}
+    has signed two different descriptors of one day is not among them. `must`: what one more relay
+    shows, which has to show them, too."""
+    every = answers if must is None else (*answers, must)
+    liars = {about[0] for answer in every for about in answer if _differs(about, every)}
     ids = [
         {about: one.item.id for about, one in answer.items() if one is not None}
         for answer in answers
     ]
     newest: dict[bytes, SignedDescriptor] = {}
-    for about in sorted(agreed(ids), key=lambda about: about[1]):
+    counted = agreed(ids) if must is None else agreed(ids) & must.keys()
+    for about in sorted(counted, key=lambda about: about[1]):
         one = next(found for answer in answers if (found := answer.get(about)) is not None)
         newest[one.relay] = one
     return [_known(one) for relay, one in sorted(newest.items()) if relay not in liars]

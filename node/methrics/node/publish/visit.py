@@ -13,8 +13,16 @@ from methrics.node.ohttp.envelope import seal
 from methrics.node.ohttp.inner import Answer
 from methrics.node.ohttp.key_config import decode_key_config
 from methrics.node.publish.doors.interface import Door
-from methrics.node.publish.known_relays import known_relays, shown, time_at
-from methrics.node.publish.ways import AGREEING, Exits, KnownRelay, Named, exits, witnesses
+from methrics.node.publish.known_relays import Shown, known_relays, shown, time_at
+from methrics.node.publish.ways import (
+    AGREEING,
+    Exits,
+    KnownRelay,
+    Named,
+    exits,
+    listed_witness,
+    witnesses,
+)
 from methrics.schema.errors import RefusedError, RemoteError, UnreachableError
 from methrics.schema.wire.verdict import Reason
 
@@ -56,7 +64,9 @@ class Visit:
     """Whether the entry stopped answering."""
 
     async def enter(self, now: int, rng: random.Random) -> None:
-        """Ask the entry for the relays that it knows, and two exits whether they know the same.
+        """Ask the entry for the relays that it knows, and two exits whether they know the same. If
+        the entry shows a relay of the person's list, that one has to know them, too: others could
+        be invented by the entry.
 
         Raises RemoteError if the entry or all the exits give no answer."""
         told = await self.door.descriptors()
@@ -64,15 +74,25 @@ class Visit:
         at = time_at(told.time, now)
         answers = [shown(told.raws, at)]
         order = witnesses(self.door.addr, known_relays(answers), self.named, rng)
-        for exit_ in order[:WITNESSES_TRIED]:
-            asked = await self.ask(exit_, inner.DESCRIPTORS, b"")
-            if asked.answer is not None and asked.answer.reason is Reason.OK:
-                answers.append(shown(asked.answer.items, at))
+        listed = listed_witness(order, self.door.addr, self.named)
+        must = None if listed is None else await self._shown_by(listed, at)
+        for exit_ in [one for one in order if one is not listed][:WITNESSES_TRIED]:
+            if (found := await self._shown_by(exit_, at)) is not None:
+                answers.append(found)
             if len(answers) > AGREEING:
                 break
+        if len(answers) < AGREEING and must is not None:
+            answers.append(must)
         if len(answers) < AGREEING:
             raise UnreachableError("no-exit", NO_EXIT)
-        self.known = known_relays(answers)
+        self.known = known_relays(answers, must)
+
+    async def _shown_by(self, exit_: KnownRelay, at: int) -> Shown | None:
+        """Return the descriptors that an exit shows, None if it does not answer."""
+        asked = await self.ask(exit_, inner.DESCRIPTORS, b"")
+        if asked.answer is None or asked.answer.reason is not Reason.OK:
+            return None
+        return shown(asked.answer.items, at)
 
     def exits(self, topic: str) -> Exits:
         """Return the exits of a topic."""

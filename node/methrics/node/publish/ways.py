@@ -19,6 +19,8 @@ from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from methrics.node.network.peer_ids import peer_id_of
+
 K = TypeVar("K", bound=Hashable)
 
 AGREEING = 2
@@ -199,6 +201,13 @@ def witnesses(
     others = [one for one in able if gap_between(first, one, named) is not Gap.RELAY]
     order = spread(others or able, rng)
     return sorted(order, key=lambda one: gap_between(first, one, named) >= Gap.APP)
+
+
+def listed_witness(order: Sequence[KnownRelay], entry: str, named: Named) -> KnownRelay | None:
+    """Return the first relay in `order`, other than the entry, that the user's list names by its
+    peer id, or else an app's; None without one. An entry cannot invent it, as it can others."""
+    names = names_of(named.user or [one for app in named.apps for one in app]) - {name_of(entry)}
+    return next((one for one in order if peer_id_of(one.id) in names), None)
 
 
 def _signs(relay: KnownRelay) -> set[str]:
