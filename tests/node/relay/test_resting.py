@@ -191,7 +191,8 @@ async def test_attack_the_moment_of_an_answer_does_not_tell_what_a_box_had(
         async def take(name: str, item: bytes) -> None:
             who = intake.submitter(relay.collector.peer_id, b"origin")
             began = trio.current_time()
-            (answer,) = await intake.admit([intake.judged(item, relay.relay._clock.now())], who)
+            judged = intake.judged([item], relay.relay._clock.now())
+            (answer,) = await intake.admit(judged, who)
             times[name] = (round(trio.current_time() - began, 3), answer)
 
         for name, item in {
