@@ -170,7 +170,7 @@ def lint() -> str:
             "# Lint codes\n",
             NOTE,
             "These are the findings of `methrics catalog lint`. A catalog with an error cannot be "
-            "signed; a warning does not prevent it.\n",
+            "signed; a warning does not prevent it. Advice says what would reveal less.\n",
             table(("code", "meaning"), rows),
         ]
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.schema.catalog.test_source import MINIMAL
 from tests.schema.declarations import type_maps, type_of
 
-from methrics.schema.catalog.lint import CODES, ERROR, WARNING, lint, lint_text
+from methrics.schema.catalog.lint import ADVICE, CODES, ERROR, WARNING, advise, lint, lint_text
 from methrics.schema.catalog.source import CatalogSource
 from methrics.schema.example import example_catalog, example_source
 from methrics.schema.wire import reading
@@ -142,7 +142,9 @@ def test_every_code_is_documented_and_none_is_made_up() -> None:
         if name.isupper() and isinstance(value, str) and value.startswith("M0")
     }
     assert wire_codes == {code for code in CODES if code < "M050"}
-    assert all(text.startswith("warning: ") == (code >= "M200") for code, text in CODES.items())
+    for code, text in CODES.items():
+        assert text.startswith("warning: ") == ("M200" <= code < "M300")
+        assert text.startswith("advice: ") == (code >= "M300")
 
 
 def test_a_source_that_breaks_the_wire_rules_is_not_linted_further() -> None:
@@ -234,3 +236,27 @@ def test_a_pseudonym_links_counts_and_sequences_too() -> None:
     text = kind("sequence", steps(6, [5, 15, 60, 300], 5), resolution=86_400)
     text = text.replace("bits = 28", 'bits = 28\npseudonym = "session"')
     assert "M203" in [one.code for one in lint_text(text, NOW)[1]]
+
+
+def _advised(text: str) -> list[tuple[str, str]]:
+    source, _ = lint_text(text, NOW)
+    assert source is not None
+    advice = advise(source)
+    assert all(one.severity == ADVICE and one.code in CODES for one in advice)
+    return [(one.code, one.where) for one in advice]
+
+
+def test_the_lint_proposes_a_day_unless_the_question_needs_hours() -> None:
+    hourly = MINIMAL.replace("entropy_bits = 4", "entropy_bits = 4\nresolution = 3600")
+    assert _advised(hourly) == [("M301", "types.visit.resolution")]
+    assert "set 86400" in advise(lint_text(hourly, NOW)[0] or example_catalog())[0].message
+    assert _advised(hourly.replace("How often?", "At what hour of the day?")) == []
+    assert _advised(hourly.replace("How often?", "How shoury?")) != []
+    assert _advised(hourly.replace("= 3600", "= 86400")) == []
+
+
+def test_the_lint_proposes_nothing_for_counts_of_whole_days() -> None:
+    assert _advised(example_source()) == [
+        ("M301", "types.system.resolution"),
+        ("M301", "types.signin.resolution"),
+    ]

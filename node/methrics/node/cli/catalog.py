@@ -18,7 +18,7 @@ from methrics.node.cli.options import FILE, json_option
 from methrics.node.clock import Clock
 from methrics.node.paths import user_paths
 from methrics.schema.catalog.catalog import Catalog, load, sign
-from methrics.schema.catalog.lint import ERROR, Problem, lint_text
+from methrics.schema.catalog.lint import ERROR, Problem, advise, lint_text
 from methrics.schema.catalog.source import SOURCE_MAX, CatalogSource
 from methrics.schema.errors import CatalogError, ConfigError, StoreError
 
@@ -42,10 +42,11 @@ def catalog() -> None:
 def lint(ctx: click.Context, source: Path, as_json: bool) -> None:
     """Check the TOML in SOURCE; exit code 1 if it cannot be signed."""
     usable, problems = lint_text(_text(source), Clock().now())
+    advice = advise(usable) if usable is not None else []
     if as_json:
-        click.echo(json.dumps([_problem(one) for one in problems], indent=2))
+        click.echo(json.dumps([_problem(one) for one in [*problems, *advice]], indent=2))
     else:
-        for problem in problems:
+        for problem in [*problems, *advice]:
             click.echo(f"{source}: {problem}")
     if usable is None:
         ctx.exit(1)

@@ -2,11 +2,13 @@
 
 `read_source` finds breaches of the wire rules (M001 to M049, see `reading`), which make a source
 unusable. The checks here need today's date, or are advice. A catalog with an error cannot be
-signed; a warning does not prevent it. Codes are stable and documented in docs/reference/lint.md.
+signed; a warning does not prevent it. Advice (`advise`) is no finding: it says what would reveal
+less, if the author's question allows it. Codes are stable and documented in docs/reference/lint.md.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from methrics.schema.catalog.chance import odds
@@ -19,9 +21,9 @@ from methrics.schema.catalog.epsilon import (
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.source import CatalogSource, read_source
 from methrics.schema.wire.limits import TIME_STEP
-from methrics.schema.wire.problem import ERROR, WARNING, Problem
+from methrics.schema.wire.problem import ADVICE, ERROR, WARNING, Problem
 
-__all__ = ["CODES", "ERROR", "WARNING", "Problem", "lint", "lint_text"]
+__all__ = ["ADVICE", "CODES", "ERROR", "WARNING", "Problem", "advise", "lint", "lint_text"]
 
 EXPIRY_MAX_DAYS = 3 * 366
 """A type may expire at most this many days ahead, so that its use is reviewed regularly."""
@@ -42,6 +44,14 @@ JITTER_ENOUGH = 3 * 3600
 their arrival does not reveal the hour."""
 
 _DAY = 86_400
+
+_ASKS_HOURS = re.compile(r"\b(hour|hours|hourly|minute|minutes|time of day)\b", re.IGNORECASE)
+"""The words of a question that needs finer times than days."""
+
+_HOURS = (
+    "times are rounded to {} seconds, so each report tells when in the day it happened, and that "
+    "helps to link reports of one person; set 86400, unless the question needs hours and says so"
+)
 
 CODES: dict[str, str] = {
     "M001": "the source is not TOML",
@@ -83,6 +93,7 @@ CODES: dict[str, str] = {
     "M206": "warning: the question is not a question",
     "M207": "warning: a version with three parts",
     "M208": "warning: randomized responses that together hide little",
+    "M301": "advice: reports that tell the time of day, though the question asks for no hours",
 }
 """Maps each code to its meaning."""
 
@@ -101,6 +112,20 @@ def lint(declared: Publishes, now: int) -> list[Problem]:
         problems += _random(entry, where)
         problems += _wording(entry, where)
     return problems + _epsilon(declared)
+
+
+def advise(declared: Publishes) -> list[Problem]:
+    """Propose what would reveal less. None of it is wrong, and all of it may stay."""
+    return [
+        Problem("M301", f"types.{name}.resolution", _HOURS.format(_step(entry)), ADVICE)
+        for name, entry in declared.types.items()
+        if _step(entry) < _DAY and not _ASKS_HOURS.search(entry.question)
+    ]
+
+
+def _step(entry: EventType) -> int:
+    """The seconds to which the times of reports are rounded; a count has the time of its window."""
+    return max(entry.resolution, entry.window or 0)
 
 
 def lint_text(text: str, now: int) -> tuple[CatalogSource | None, list[Problem]]:

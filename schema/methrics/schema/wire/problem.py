@@ -8,6 +8,9 @@ ERROR = "error"
 WARNING = "warning"
 """The catalog can be signed, but its author should reconsider."""
 
+ADVICE = "advice"
+"""Nothing is wrong; the author may know a reason against the proposal."""
+
 
 class Problem:
     """One finding about a catalog. `where` is a dotted path such as `types.heartbeat.fields.os`."""
