@@ -61,7 +61,7 @@ from methrics.node.network.libp2p.signing import sign, validly_signed
 from methrics.node.ohttp import binary_http, inner
 from methrics.node.ohttp.envelope import open_box, seal
 from methrics.node.ohttp.key_config import ExitKey, decode_key_configs, encode_key_configs
-from methrics.node.relay import boxes, doors, submit
+from methrics.node.relay import boxes, doors, submit, visits
 from methrics.node.relay.record_exchange import decode_records
 from methrics.schema.catalog.catalog import load
 from methrics.schema.errors import CatalogError, RefusedError, StoreError
@@ -344,6 +344,35 @@ def record_reply_seeds() -> list[bytes]:
     return [codec.encode([]), codec.encode([b"record", bytes(300)]), *request_seeds()]
 
 
+def visit_request(data: bytes) -> None:
+    """What is read has one encoding."""
+    assert visits.encode_visit_request(visits.decode_visit_request(data)) == data
+
+
+def visit_request_seeds() -> list[bytes]:
+    """Visits with as many boxes, handles, and bytes of each, as there have to be."""
+    pairs = [visits.VisitBox(bytes([n]) * 32, bytes([n]) * inner.BOX_SIZE) for n in range(16)]
+    handles = [visits.handle_of(bytes([n])) for n in range(visits.VISIT_ASKED)]
+    return [
+        visits.encode_visit_request(visits.VisitRequest(tuple(some), tuple(asked)))
+        for some, asked in ((pairs, handles), (pairs[::-1], handles[:1] * visits.VISIT_ASKED))
+    ]
+
+
+def visit_reply(data: bytes) -> None:
+    """What is read can be written and read again; a long wait is cut."""
+    found = visits.decode_visit_reply(data)
+    assert visits.decode_visit_reply(visits.encode_visit_reply(found)) == found
+
+
+def visit_reply_seeds() -> list[bytes]:
+    some = tuple(b"" if n % 3 else bytes([n + 1]) * 176 for n in range(visits.VISIT_ASKED))
+    return [
+        visits.encode_visit_reply(visits.VisitReply(some, NOW, again))
+        for again in (None, 0, 600, 10**9)
+    ]
+
+
 def manifest(data: bytes) -> None:
     """The list of days beside public data that somebody has fetched."""
     with tempfile.TemporaryDirectory(dir=shared_memory()) as folder:
@@ -496,6 +525,8 @@ TARGETS: dict[str, Target] = {
     "descriptor": Target(descriptor, descriptor_seeds),
     "payload of a descriptor": Target(described, described_seeds),
     "descriptors reply": Target(doors.decode_descriptors, descriptors_reply_seeds),
+    "visit": Target(visit_request, visit_request_seeds),
+    "reply to a visit": Target(visit_reply, visit_reply_seeds),
     "manifests request": Target(decode_ask, lambda: [encode_ask(Ask(bytes(32), 1, 2))]),
     "manifests reply": Target(decode_page, lambda: [encode_page(signed_manifest_seeds())]),
     "yamux": Target(yamux, yamux_seeds, (frames.BrokenError,)),
