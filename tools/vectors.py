@@ -28,6 +28,7 @@ from vector_points import points
 from vector_reconcile import reconcile
 from vector_records import records
 from vector_requests import requests
+from vector_visits import visits
 from vector_world import NOW, Scenario, World
 
 from methrics.schema.catalog.catalog import load
@@ -157,6 +158,11 @@ def build_descriptors() -> Files:
     return _by_result(descriptors(World()))
 
 
+def build_visits() -> Files:
+    """All files of the folder `visits`: name to content."""
+    return _by_result(visits())
+
+
 def _by_result(scenarios: Iterator[Scenario]) -> Files:
     """Files whose names start with their result."""
     files: Files = {}
@@ -230,6 +236,7 @@ def main() -> int:
     made |= {f"v1/manifests/{name}.json": _text(file) for name, file in build_manifests().items()}
     found = build_descriptors()
     made |= {f"v1/descriptors/{name}.json": _text(file) for name, file in found.items()}
+    made |= {f"v1/visits/{name}.json": _text(file) for name, file in build_visits().items()}
     made |= {f"v1/reconcile/{name}.json": _text(file) for name, file in build_reconcile().items()}
     made |= {f"v1/envelopes/{name}.json": _text(file) for name, file in build_envelopes().items()}
     made |= build_lists()

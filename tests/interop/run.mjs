@@ -1,9 +1,10 @@
 // Judges every vector of a folder and prints each verdict as a line of JSON: {name, verdict, expected, agrees}.
 //
-// Usage: node run.mjs VECTORS_DIR [requests | records | manifests | descriptors | reconcile | envelopes | flips [MOST]]
+// Usage: node run.mjs VECTORS_DIR [requests | records | manifests | descriptors | visits | reconcile | envelopes | flips [MOST]]
 // With `requests`, the vectors of streams and messages below the folder are run instead, and `verdict` is the outcome.
 // With `records`, the histories of records below the folder are read, in the given order and in reverse.
 // With `manifests` or `descriptors`, the manifests or descriptors below the folder are read.
+// With `visits`, the requests and replies of visits below the folder are read.
 // With `reconcile`, fingerprints and digests below the folder are computed, and requests and replies are read.
 // With `envelopes`, the key configurations, boxes and answers below the folder are read and sealed again.
 // With `flips`, every vector whose name starts with `ok-` is judged with any one byte of it changed instead, at MOST
@@ -18,6 +19,7 @@ import { hex, readItem } from './item.mjs'
 import { readManifest } from './manifest.mjs'
 import { dayDigest, isReply, isRequest, partsOf, setDigest } from './reconcile.mjs'
 import { bytesOf, readVectors, situationOf, situationOfVector, verdictOn } from './vectors.mjs'
+import { outcomeOfVisit } from './visit.mjs'
 
 const [folder, mode, most = '128'] = process.argv.slice(2)
 const vectors = readVectors(folder)
@@ -87,6 +89,12 @@ if (mode === 'requests') {
   const read = mode === 'manifests' ? readManifest : readDescriptor
   for (const [name, { bytes, now, expect }] of readVectors(join(folder, mode))) {
     say(compared(name, read(bytesOf(bytes), now), expect))
+  }
+} else if (mode === 'visits') {
+  for (const [name, vector] of readVectors(join(folder, 'visits'))) {
+    const bytes = Object.fromEntries(['request', 'reply'].map((key) => [key, vector[key] && bytesOf(vector[key])]))
+    const answers = vector.expect.answers?.map((one) => hex(bytesOf(one)))
+    say(compared(name, outcomeOfVisit(bytes), answers ? { ...vector.expect, answers } : vector.expect))
   }
 } else if (mode === 'envelopes') {
   for (const [name, vector] of readVectors(join(folder, 'envelopes'))) {

@@ -51,6 +51,12 @@ def test_javascript_reads_the_same_descriptors(program: Path) -> None:
     assert {line["name"]: line["verdict"] for line in lines} == expected(VECTORS / "descriptors")
 
 
+def test_javascript_reads_the_same_visits(program: Path) -> None:
+    lines = run(program, "run.mjs", str(VECTORS), "visits")
+    assert {line["name"] for line in lines} == expected(VECTORS / "visits").keys()
+    assert [line for line in lines if not line["agrees"]] == []
+
+
 def test_javascript_opens_and_seals_the_same_envelopes(program: Path) -> None:
     lines = run(program, "run.mjs", str(VECTORS), "envelopes")
     assert len(lines) > 55

@@ -40,6 +40,8 @@ def test_the_folder_equals_the_output_of_the_generator() -> None:
     assert {path.stem: content(path) for path in records} == vectors.build_histories()
     manifests = (vectors.FOLDER / "manifests").glob("*.json")
     assert {path.stem: content(path) for path in manifests} == vectors.build_manifests()
+    visits = (vectors.FOLDER / "visits").glob("*.json")
+    assert {path.stem: content(path) for path in visits} == vectors.build_visits()
     descriptors = (vectors.FOLDER / "descriptors").glob("*.json")
     assert {path.stem: content(path) for path in descriptors} == vectors.build_descriptors()
     reconcile = (vectors.FOLDER / "reconcile").glob("*.json")
