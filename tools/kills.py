@@ -1,7 +1,7 @@
 """Kills aggregators at random points of all that they do, and checks their files after each kill.
 
     python tools/kills.py --times 200 --seed 7
-    python tools/kills.py --relays --times 100
+    python tools/kills.py --relays --kills 100
 
 With `--relays`, it kills relays while apps publish, and checks that every report reaches its row.
 Prints in which operations the kills have landed. The exit code is 1 if something acknowledged was
@@ -28,7 +28,9 @@ from tests.kills.scene import OPERATIONS  # noqa: E402
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--times", type=int, default=200, help="number of kills")
+    parser.add_argument(
+        "--kills", "--times", dest="times", type=int, default=200, help="number of kills"
+    )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
     parser.add_argument(
         "--only", action="append", choices=OPERATIONS, help="an operation, repeatable"

@@ -53,6 +53,7 @@ async def deliver(found: World, count: int = 1, seed: int = 1) -> list[Outcome]:
     return list(outcomes.values())
 
 
+@pytest.mark.shows("NEW-6")
 async def test_no_exit_is_the_entry_and_every_report_goes_to_one_exit(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -130,6 +131,7 @@ async def test_attack_a_malicious_app_that_names_both_hops(
         assert found.relays[0].items == found.relays[1].items == []
 
 
+@pytest.mark.shows("DEB-8")
 async def test_the_users_relays_replace_what_an_app_chose(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -35,6 +35,7 @@ def in_order(lab: Doors) -> list[bytes]:
     return sorted(lab.published, key=lambda one: lab.published[one])
 
 
+@pytest.mark.shows("NEW-6")
 @pytest.mark.parametrize(
     ("mix", "least", "most"),
     [(RESTS, 0, 4), (MixLimits(batch_window=30, rest=0), PEOPLE, PEOPLE)],

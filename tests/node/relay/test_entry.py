@@ -57,6 +57,7 @@ async def test_a_report_goes_through_an_entry_and_an_exit_to_the_collector(
         assert sorted(lab.collected) == sorted([report(1), report(2)])
 
 
+@pytest.mark.shows("MARS-2")
 async def test_the_exit_sees_the_entry_and_no_peer_of_an_app(autojump_clock: MockClock) -> None:
     async with stations(4) as lab:
         for number in range(8):
@@ -65,6 +66,7 @@ async def test_the_exit_sees_the_entry_and_no_peer_of_an_app(autojump_clock: Moc
         assert {peer for one in lab.stations for peer in one.told} == entries
 
 
+@pytest.mark.shows("NEW-6")
 async def test_the_entry_sees_no_content_keeps_nothing_and_says_nothing(
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
