@@ -17,6 +17,7 @@ from methrics.aggregate.collect.disk import KeepFree
 from methrics.aggregate.collect.opening import only_aggregator
 from methrics.aggregate.collect.service import (
     AggregatorSettings,
+    has_topics,
     topics_of,
 )
 from methrics.aggregate.read.live_file import remove_left_live_file
@@ -60,6 +61,8 @@ def key_beside(file: Path) -> Path:
 
 
 def _check_topics(file: Path, settings: AggregatorSettings, sources: tuple[str, ...]) -> None:
+    if settings.peers and not has_topics(settings, ()):
+        return
     try:
         topics_of(settings, ())
     except ConfigError as error:
@@ -172,7 +175,8 @@ def aggregate(
 ) -> None:
     """Collect signed reports from the network into the DuckDB file FILE.
 
-    Without --catalog and --topic it continues with the apps that are in FILE. On Ctrl-C or SIGTERM
+    Without --catalog and --topic it continues with the apps that are in FILE; if there is none, it
+    asks the relay at --peer which topics it carries. On Ctrl-C or SIGTERM
     it stores the reports that have arrived, then ends. On SIGHUP it reads the files of --catalog
     and --record again. While it runs, FILE is locked: read it with `methrics query FILE` or
     `open_dataset`, which read the Parquet beside it. While another program has FILE open, reports

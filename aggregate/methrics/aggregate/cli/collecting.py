@@ -164,6 +164,8 @@ async def _when_free(file: Path, freed: trio.Event, stop: trio.Event) -> None:
 def _check_known(file: Path, opened: Opened, settings: AggregatorSettings) -> None:
     """Raise an error if there is nothing to collect: the side file knows of no app either, if no
     Parquet is beside the file that is in use."""
+    if settings.peers:
+        return
     try:
         topics_of(settings, opened.store.catalogs())
     except ConfigError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import trio
 
@@ -11,6 +11,7 @@ from methrics.aggregate.closing.door import Door
 from methrics.aggregate.closing.service import Closed, ClosingService
 from methrics.aggregate.closing.trust import Trust
 from methrics.aggregate.collect.clock_belief import PATIENCE, ClockBelief
+from methrics.aggregate.collect.discovery import discovery_of, topics_told
 from methrics.aggregate.collect.disk import KeepFree, watch_disk
 from methrics.aggregate.collect.exchanges import Exchanges
 from methrics.aggregate.collect.figures import Figures
@@ -112,7 +113,8 @@ async def run_aggregator(
 ) -> None:
     """Collect until `stop` is set, then commit and export the rest, and return.
 
-    Without topics or catalogs in `settings`, it joins the topics of the catalogs in the file.
+    Without topics or catalogs in `settings`, it joins the topics of the catalogs in the file, and
+    if there are none, those that a relay of `settings.peers` says it carries.
     `notify` is called in the trio thread for every event. Once it was called for a commit, the
     items of that commit are on disk. If the task is cancelled, it ends at once, and items that were
     not committed are lost.
@@ -126,6 +128,11 @@ async def run_aggregator(
         if isinstance(event, ExportFailed | UpkeepFailed) and event.error.code == DAMAGED:
             raise event.error
 
+    if not has_topics(settings, store.catalogs()) and settings.peers:
+        found = await topics_told(swarm, settings.peers, clock, stop)
+        if not found:
+            return
+        settings = replace(settings, topics=found)
     topics = topics_of(settings, store.catalogs())
     book = CatalogBook(topics)
     first = await trio.to_thread.run_sync(store.commit, _given(settings, book, clock.now()))
@@ -136,6 +143,8 @@ async def run_aggregator(
     async def learn(topic: str, bundle: bytes) -> object:
         return await ingest.validator(topic)("", bundle)
 
+    discovery = discovery_of(swarm, settings.peers, topics, clock)
+    await discovery.join()
     exchanges = Exchanges(swarm, book, topics, clock, learn)
     figures = settings.figures or Figures(store.path, store.directory, clock)
     ingest = Ingest(store, book, clock, told, settings.ingest, exchanges, told)
@@ -158,6 +167,7 @@ async def run_aggregator(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keeper.run)
         nursery.start_soon(exchanges.run)
+        nursery.start_soon(discovery.run)
         nursery.start_soon(watch_disk, store.path.parent, settings.keep_free, ingest)
         nursery.start_soon(closing.run, told)
         nursery.start_soon(reconciling.run)
@@ -214,6 +224,11 @@ def damage_in(error: BaseException) -> StoreError | None:
     return error if isinstance(error, StoreError) and error.code == DAMAGED else None
 
 
+def has_topics(settings: AggregatorSettings, stored: Iterable[CatalogEntry]) -> bool:
+    """Whether the operator, or the catalogs `stored`, say what to collect."""
+    return bool(settings.topics or settings.catalogs or [*stored])
+
+
 def topics_of(settings: AggregatorSettings, stored: Iterable[CatalogEntry]) -> set[str]:
     """Return the topics to join: those of `settings`, or if it has none, those of the catalogs
     `stored`.
@@ -224,7 +239,9 @@ def topics_of(settings: AggregatorSettings, stored: Iterable[CatalogEntry]) -> s
     topics = topics or {entry.topic for entry in stored}
     if not topics:
         raise ConfigError(
-            "no-topic", "there is nothing to collect", "give a --catalog or a --topic"
+            "no-topic",
+            "there is nothing to collect",
+            "give a --catalog, a --topic, or the address of a relay as --peer",
         )
     for topic in topics:
         try:

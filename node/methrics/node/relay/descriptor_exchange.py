@@ -14,7 +14,7 @@ has answered at its address is remembered, and keeps its place in the directory.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from random import Random
 
@@ -59,17 +59,23 @@ class ExchangeLimits:
     """Most requests per minute that are answered for one network (an IPv4 /24 or an IPv6 /48)."""
     relays: int = 4
     """So many relays this node wants to be connected to, besides those that come to it."""
+    relays_least: int = 2
+    """With fewer, the death of one more may leave it alone, so it hurries."""
     dial_every: float = 60.0
-    """After about so long it connects to one more, if there are fewer."""
+    """After about so long it connects to one more, if there are fewer than `relays`."""
+    dial_sooner: float = 10.0
+    """After about so long, if there are fewer than `relays_least`."""
     again: float = 1800.0
     """After so long a relay that did not answer is tried again."""
+    again_sooner: float = 60.0
+    """The same, for a node that has fewer than `relays_least`."""
 
 
 class DescriptorExchange:
     """Keeps `directory` up to date over `swarm`.
 
     `own(day)` returns this relay's descriptor of a day, if there is one; None for a node that is no
-    relay, such as an aggregator.
+    relay, such as an aggregator. Relays that carry one of `topics` are dialled first.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class DescriptorExchange:
         clock: Clock,
         rng: Random,
         own: Callable[[int], SignedDescriptor | None] = lambda _: None,
+        topics: Collection[str] = (),
         limits: ExchangeLimits | None = None,
     ) -> None:
         self.directory = directory
@@ -87,10 +94,12 @@ class DescriptorExchange:
         self._clock = clock
         self._rng = rng
         self._own = own
+        self._topics = frozenset(topics)
         self._limits = limits or ExchangeLimits()
         self._turns = Turns(swarm, rng.random)
         self._asked: dict[PeerId, float] = {}
         self._tried: dict[bytes, float] = {}
+        self._dialled: set[PeerId] = set()
         self._limiter = Limiter(per_minute=self._limits.answers_per_minute, key=bytes(32))
 
     async def join(self) -> None:
@@ -139,11 +148,15 @@ class DescriptorExchange:
         near."""
         now = self._clock.now()
         days = dict.fromkeys((now // DAY, int(now + self._limits.ahead) // DAY))
-        try:
-            found = [one.item.raw for one in map(self._own, days) if one is not None]
-        except StoreError as error:  # such as a full disk: others know today's descriptor
-            _log.error("cannot make the relay's descriptor: %s", error)
-            found = []
+        found: list[bytes] = []
+        for day in days:
+            try:
+                own = self._own(day)
+            except StoreError as error:  # such as a full disk: that of the other day may be there
+                _log.error("cannot make the relay's descriptor: %s", error)
+                continue
+            if own is not None:
+                found.append(own.item.raw)
         for raw in found:
             self.directory.add(raw, now)
         return found
@@ -201,33 +214,51 @@ class DescriptorExchange:
             await trio.lowlevel.checkpoint()
 
     async def _connect(self) -> None:
-        """Stay connected to a few relays, whoever was named at the start."""
+        """Stay connected to a few relays, whoever was named at the start, and for ever."""
+        limits = self._limits
         while True:
-            await trio.sleep(self._limits.dial_every * (0.5 + self._rng.random()))
-            if len(self._swarm.peers(RELAYS_TOPIC)) >= self._limits.relays:
+            few = self._chosen() < limits.relays_least
+            wait = limits.dial_sooner if few else limits.dial_every
+            await trio.sleep(wait * (0.5 + self._rng.random()))
+            self._dialled &= self._swarm.peers(RELAYS_TOPIC)
+            chosen = self._chosen()
+            if chosen >= limits.relays:
                 continue
-            found = self._next()
+            found = self._next(
+                limits.again_sooner if chosen < limits.relays_least else limits.again
+            )
             if found is None:
                 continue
             self._tried[found.relay] = trio.current_time()
+            peer = peer_id_of(found.relay)
             try:
-                peer = peer_id_of(found.relay)
                 await self._swarm.connect(peer, found.descriptor.addresses)
             except UnreachableError:
                 continue
+            self._dialled.add(peer)
             self.directory.met(found.relay)
 
-    def _next(self) -> SignedDescriptor | None:
-        """Return a relay to connect to: one at random that was not tried lately."""
+    def _chosen(self) -> int:
+        """Return to how many peers of the topic this node itself has connected. Those that came to
+        it do not count, however many: they may all be one stranger's."""
+        topic = RELAYS_TOPIC
+        own = self._swarm.direct_peers(topic) | self._swarm.dialled_peers(topic)
+        return len(own | (self._dialled & self._swarm.peers(topic)))
+
+    def _next(self, again: float) -> SignedDescriptor | None:
+        """Return a relay to connect to: one at random that was not tried in the last `again`
+        seconds, if there is one with a topic of this node."""
         now = trio.current_time()
         self._tried = {
             relay: tried for relay, tried in self._tried.items() if now - tried < self._limits.again
         }
-        peers = self._swarm.peers(RELAYS_TOPIC)
         known = [
             one
             for one in self.directory.descriptors(self._clock.now())
-            if one.relay not in self._tried and peer_id_of(one.relay) not in peers
+            if now - self._tried.get(one.relay, -again) >= again
+            and peer_id_of(one.relay) != self._swarm.peer_id
         ]
-        known = [one for one in known if peer_id_of(one.relay) != self._swarm.peer_id]
-        return self._rng.choice(known) if known else None
+        peers = self._swarm.peers(RELAYS_TOPIC)
+        known = [one for one in known if peer_id_of(one.relay) not in peers]
+        near = [one for one in known if self._topics.intersection(one.descriptor.topics)]
+        return self._rng.choice(near or known) if known else None

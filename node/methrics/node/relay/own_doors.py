@@ -61,7 +61,12 @@ class OwnDoors:
         self.own = OwnDescriptor(files, seed, self._keys, said)
         named = [key for key in map(key_of, settings.named) if key is not None]
         self.exchange = DescriptorExchange(
-            swarm, Directory((relay, *named)), clock=clock, rng=rng, own=self.own.of
+            swarm,
+            Directory((relay, *named)),
+            clock=clock,
+            rng=rng,
+            own=self.own.of,
+            topics=settings.topics,
         )
         self.parts = DoorParts(
             keys=lambda: self._keys.opening(clock.now()),
