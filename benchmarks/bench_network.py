@@ -11,6 +11,9 @@ reports_per_s       reports per second from two senders, until both collectors h
 direct_per_s        the same of one sender that publishes to both collectors, without relays
 relayed_to_direct   reports_per_s / direct_per_s
 lost                taken by an exit and not at a collector; an entry is killed (aim 0)
+publisher_cpu_s     CPU seconds of the publisher's process to send one report over HTTP (aim 0.35)
+publisher_rss_mib   the most memory of that process (aim 45)
+publisher_libp2p_cpu_s, publisher_libp2p_rss_mib  the same over libp2p
 p99_s               seconds from the first request until both collectors have a report; reports do
                     not rest, and come at a fifth of that rate; 0.3 s of it is the batch window
 """
@@ -31,6 +34,7 @@ from bench_ingest import MARS, make_reports
 from methrics.node.network.peer_ids import peer_id_of
 from methrics.schema.example import example_catalog
 from network_run import Part, parts, write_reports
+from publisher_run import costs
 from sizes import choose, parser_of
 
 SHOWS = ("MARS-14",)
@@ -162,9 +166,10 @@ def main() -> None:
             result |= relayed(start, file, count, slow)
         with parts() as start:
             result["direct_per_s"] = direct(start, file, count)
+        result |= costs(Path(folder), choose(arguments, full=9, quick=3, smoke=1))
     result["relayed_to_direct"] = result["reports_per_s"] / result["direct_per_s"]
     for name, value in result.items():
-        print(f"{name:<20}{value:>12,.3f}")
+        print(f"{name:<24}{value:>12,.3f}")
     print(json.dumps({name: round(value, 3) for name, value in result.items()}))
 
 

@@ -27,12 +27,26 @@ from methrics.node.publish.launch import main
 code = main(sys.argv[1:])
 print(json.dumps({
     "code": code, "modules": sorted({name.split(".")[0] for name in sys.modules}),
-    "vendored": "methrics._vendor" in sys.modules,
+    "all": sorted(sys.modules), "vendored": "methrics._vendor" in sys.modules,
 }))
 """
 """Runs the publisher and prints what it loaded."""
 
 HEAVY = {"multiaddr", "base58", "cryptography", "coincurve", "google", "noise", "httpx", "pyhpke"}
+DIRECT = {
+    "methrics.node.publish.direct_route",
+    "methrics.node.publish.doors.libp2p",
+    "methrics.node.relay.mixer",
+    "methrics.node.relay.record_exchange",
+    "jinja2",
+    "click",
+    "asyncio",
+    "email",
+    "http.client",
+    "urllib.request",
+    "multiprocessing",
+}
+"""What only other ways or other programs need."""
 
 
 @pytest.fixture
@@ -56,6 +70,7 @@ def test_a_report_goes_by_http_without_libp2p(
     assert found["code"] == 0
     assert not HEAVY & set(found["modules"])
     assert not found["vendored"]
+    assert not DIRECT & set(found["all"])
     assert receipts(paths)[0].state == ACKNOWLEDGED
     sql = f"SELECT name, worked FROM {CATALOG.label}.command WHERE name = 'search'"
     wait_until("store it", lambda: http_network.rows(sql) == [("search", True)])

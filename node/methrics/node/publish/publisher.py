@@ -34,7 +34,6 @@ from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import Threads, Worker
 from methrics.node.publish.child import reachable
 from methrics.node.publish.delivery import Delivery, OpenRoute, PassResult
-from methrics.node.publish.direct_route import DirectRoute
 from methrics.node.publish.doors.opening import open_doors
 from methrics.node.publish.entries import Offer
 from methrics.node.publish.entry import Entry, entry_peers, is_url
@@ -133,6 +132,7 @@ def network_route(
     @asynccontextmanager
     async def open_direct() -> AsyncIterator[Route]:
         from methrics.node.network.libp2p import open_swarm
+        from methrics.node.publish.direct_route import DirectRoute
 
         async with open_swarm() as swarm:
             yield DirectRoute(swarm, settings.entry.peers, unusable=findings.unusable)
