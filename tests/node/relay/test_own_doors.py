@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import trio
 from tests.listing import listed_book
 from tests.node.relay_making import CATALOG, NAMESPACE, TOPIC, TrioClock, report
@@ -23,6 +25,8 @@ from methrics.schema.wire.descriptor import SignedDescriptor, read_descriptor
 from methrics.schema.wire.envelope import public_key
 from methrics.schema.wire.limits import DAY
 from methrics.schema.wire.verdict import Reason
+
+SEED = b"a" * 32
 
 SETTINGS = RelaySettings(topics=(TOPIC,), mix=MixLimits(batch_window=30, rest=0), operator="Ann")
 
@@ -85,6 +89,31 @@ async def test_an_app_that_knows_one_relay_hands_a_report_to_another(
         answer = doors.decode_reply(reply, boxes=1).answers[0]
         assert inner.decode_answer(box.open(answer)).reason is Reason.OK
         nursery.cancel_scope.cancel()
+
+
+async def test_an_operator_who_has_changed_settings_is_told_once(
+    tmp_path: Path,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    network = MemoryNetwork(rng=random.Random(1))
+    with StateFolder(tmp_path / "relay") as folder:
+        for operator, warned in (("Ann", 0), ("Ann", 0), ("Bob", 1)):
+            caplog.clear()
+            settings = replace(SETTINGS, operator=operator)
+            async with (
+                network.open_swarm(key=public_key(SEED)) as swarm,
+                trio.open_nursery() as nursery,
+            ):
+                own = OwnDoors(
+                    swarm, settings, SEED, files=folder, clock=TrioClock(), rng=random.Random(1)
+                )
+                await own.exchange.join()
+                nursery.start_soon(own.run)
+                await trio.sleep(2 * own_doors.TEND_EVERY)
+                nursery.cancel_scope.cancel()
+            told = [one for one in caplog.records if "other settings" in one.getMessage()]
+            assert len(told) == warned
 
 
 async def test_keys_are_erased_while_the_clock_runs_evenly(

@@ -79,8 +79,22 @@ class OwnDoors:
         key = self._keys.of(self._clock.now() // DAY)
         return [] if key is None else [key.config]
 
+    def _say_older(self) -> None:
+        """Tell the operator, once, if settings differ from what the relay has said of today."""
+        try:
+            older = self.own.is_older(self._clock.now() // DAY)
+        except StoreError:
+            return  # the exchange says it
+        if older:
+            _log.warning(
+                "what the relay says of today was said with other settings (addresses, roles, "
+                "topics or operator), and must not change: the new ones take effect with the next "
+                "day (UTC) of which it has said nothing"
+            )
+
     async def run(self) -> None:
         """Exchange descriptors, and erase old keys, until cancelled."""
+        self._say_older()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.exchange.run)
             nursery.start_soon(self._tend)
