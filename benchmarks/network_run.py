@@ -147,8 +147,6 @@ async def relay(given: dict[str, Any]) -> None:
         entries=tuple(given["entries"]),
         boxes_per_minute=10**9,
         entry_boxes_per_minute=10**9,
-        entry_items_per_minute=10**9,
-        items_per_minute=10**9,
     )
     served = DoorParts(keys=lambda: {KEY_ID: key}, addresses=directory.get)
     async with (

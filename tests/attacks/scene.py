@@ -66,7 +66,7 @@ class Scene:
                 while True:
                     with contextlib.suppress(EOFError, OSError, trio.BrokenResourceError):
                         async with stranger(self.relay_addr, source=HONEST) as person:
-                            said += await world.hand_in(person, items)
+                            said += await world.hand_in(person, items, self.relay_addr)
                             break
                     await trio.sleep(0.2)
             self.sent += items

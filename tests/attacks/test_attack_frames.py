@@ -13,7 +13,7 @@ from tests.attacks.peer import HONEST, message, rpc, stranger, strangers, tcp, u
 from tests.attacks.scene import scene
 from tests.attacks.secure import field_of, varint
 
-from methrics.node.relay import submit
+from methrics.node.relay import doors
 from methrics.schema.wire.envelope import Kind, seal
 
 ABUSE = 2**26
@@ -154,7 +154,7 @@ async def test_attack_nesting_bombs(tmp_path: Path) -> None:
         for body in (nested(50_000), b"\xa1\x00" * 20_000):
             with contextlib.suppress(*GONE):
                 async with stranger(s.relay_addr) as peer:
-                    await peer.request(submit.SUBMIT, body)
+                    await peer.request(doors.EXIT, body)
     assert s.swarm("rejected") + s.swarm("limited") >= 8
 
 
@@ -176,7 +176,7 @@ async def test_attack_hash_flood(tmp_path: Path) -> None:
                         await peer.publish(world.TOPIC, world.notice(raw), b"\x82\x40" + flood)
         with contextlib.suppress(*GONE):
             async with stranger(s.relay_addr) as peer:
-                await peer.request(submit.SUBMIT, flood[:80_000])
+                await peer.request(doors.EXIT, flood[:80_000])
         spent = [one.cpu - was for one, was in zip(s.services, before, strict=True)]
         assert max(spent) < 10, "the floods cost a fraction of what one would cost by its hashes"
     assert s.swarm("rejected") + s.swarm("limited") >= 4

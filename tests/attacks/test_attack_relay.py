@@ -5,58 +5,80 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import trio
 from tests.attacks import world
 from tests.attacks.peer import stranger
 from tests.attacks.processes import METHRICS
 from tests.attacks.scene import Scene, scene
-from tests.attacks.test_attack_records import records_of, until_told
+from tests.attacks.test_attack_records import records_of
+from tests.node.publish.way_world import Relay
 
 from methrics.node.clock import Clock, ManualClock
 from methrics.node.consent.ledger import grant
 from methrics.node.network.libp2p import open_swarm
+from methrics.node.network.swarm import Swarm
+from methrics.node.ohttp import inner
 from methrics.node.outbox.periods import DAY
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
-from methrics.node.relay import boxes, submit
-from methrics.schema.wire.verdict import Reason
+from methrics.node.relay import doors
+from methrics.schema.wire.descriptor import RELAYS_TOPIC, read_descriptor
 
 NAMESPACE = namespace_of(world.CATALOG.label, world.CATALOG.short_key)
 LOOPBACK = ["/ip4/127.0.0.1/tcp/0"]
 
 
-class Liar:
-    """Says that it has taken every report; `taken` holds what it was given."""
+class Liar(Relay):
+    """An entry and exit that says that it has taken every report; `items` holds what it was given.
+    It names the other relay, and brings boxes there."""
 
-    def __init__(self, swarm: Any, records: Sequence[bytes]) -> None:
-        self.addr = str(swarm.addrs[0])
-        self.records = tuple(records)
-        self.taken: list[bytes] = []
-        self._key = boxes.BoxKey.fresh()
-        swarm.serve(submit.RELAY, self._describe, request_max=submit.DESCRIBE_MAX)
-        swarm.serve(submit.SUBMIT, self._submit, request_max=submit.SUBMIT_MAX)
+    def __init__(self, swarm: Swarm, others: Sequence[bytes], exits: Mapping[bytes, str]) -> None:
+        super().__init__(1)
+        self.time = world.now()
+        self.topics = (world.TOPIC,)
+        self.addr = swarm.addrs[0]
+        self._swarm = swarm
+        self._others = others
+        self._exits = exits
+        swarm.serve(doors.DESCRIPTORS, self._describe, request_max=0)
+        swarm.serve(doors.ENTRY, self._forward, request_max=doors.ENTRY_REQUEST_MAX)
+
+    @property
+    def told(self) -> list[bytes]:
+        """The descriptors that it shows."""
+        return [self.descriptor(), *self._others]
 
     async def _describe(self, _: str, __: bytes) -> bytes:
-        topics = (world.TOPIC,)
-        return submit.encode_description(
-            submit.Description(self._key.public, topics, world.now(), 600, self.records)
-        )
+        return doors.encode_descriptors(doors.Descriptors(self.time, tuple(self.told)))
 
-    async def _submit(self, _: str, body: bytes) -> bytes:
-        found = submit.decode_request(body)
-        self.taken += [boxes.unseal(one, self._key) for one in found]
-        return submit.encode_reply(submit.Reply((Reason.OK,) * len(found)))
+    async def _forward(self, _: str, body: bytes) -> bytes:
+        asked = doors.decode_entry_request(body)
+        if asked.exit == self.id:
+            answers = tuple(self.serve(box, self.told) for box in asked.boxes)
+            return doors.encode_reply(doors.DoorReply(answers))
+        peer = await self._swarm.dial(self._exits[asked.exit])
+        request = doors.encode_exit_request(asked.boxes)
+        limit = doors.REPLY_MAX
+        return await self._swarm.request(peer, doors.EXIT, request, reply_max=limit, timeout=60)
 
 
 @contextlib.asynccontextmanager
-async def liar(s: Scene) -> AsyncIterator[Liar]:
-    async with open_swarm(listen=LOOPBACK) as swarm:
-        yield Liar(swarm, [s.record.raw])
+async def liar(s: Scene, *, alone: bool = False) -> AsyncIterator[Liar]:
+    """`alone`: whether it names no other relay."""
+    async with open_swarm(listen=LOOPBACK, seed=bytes([2]) * 32) as swarm:
+        peer = await swarm.dial(s.relay_addr)
+        reply = await swarm.request(
+            peer, doors.DESCRIPTORS, b"", reply_max=doors.DESCRIPTORS_SIZE, timeout=60
+        )
+        known = () if alone else doors.decode_descriptors(reply).raws
+        exits = {read_descriptor(raw).relay: s.relay_addr for raw in known}
+        found = Liar(swarm, known, exits)
+        found.records = [s.record.raw]
+        yield found
 
 
 def person(folder: Path, number: int) -> Path:
@@ -83,40 +105,56 @@ async def publish(home: Path, *relays: str) -> list[bytes]:
 
 
 async def test_attack_relay_that_drops_delays_and_doubles(tmp_path: Path) -> None:
-    """Each report goes to two relays, so one that forgets it, keeps it back, or publishes it twice
-    and alone changes nothing of what is stored."""
-    async with scene(tmp_path) as s, liar(s) as false, stranger(s.aggregator_addr) as voice:
+    """A relay that forgets reports loses those that it was given, and nobody else's. What it keeps
+    back, or publishes twice, is stored once."""
+    async with (
+        scene(tmp_path) as s,
+        liar(s, alone=True) as false,
+        stranger(s.aggregator_addr) as voice,
+    ):
         for number in range(4):
-            sent = await publish(person(tmp_path, number), false.addr, s.relay_addr)
+            relay = false.addr if number % 2 else s.relay_addr
+            sent = await publish(person(tmp_path, number), relay)
             assert len(sent) == 2
-            s.sent += sent
-        late = [raw for raw in false.taken if raw in s.sent]
-        assert len(late) == 8, "the liar was given every report, too"
+            s.sent += sent if relay == s.relay_addr else []
+        assert len(false.items) == 4
+        dropped, late = false.items[:2], false.items[2:]
         await s.until_stored()
-        for raw in late[2:]:
+        for raw in late:
             await voice.publish(world.TOPIC, world.bundle([raw]), world.bundle([raw, late[0]]))
+        s.sent += late
         await s.submit(10)
         await s.until_stored()
         assert s.committed() == len(s.sent)
     assert len(s.stored) == len(s.sent)
+    assert not s.stored & set(dropped)
 
 
 async def test_attack_relay_that_tags_people_by_records(tmp_path: Path) -> None:
-    """A record made for one person would mark that person's reports. The publisher hands it to the
-    other relay before anything leaves, so it is everybody's; two of them prove what the owner does.
-    """
-    async with scene(tmp_path) as s, liar(s) as false:
-        marks = []
+    """A record made for one person would mark that person's reports. An entry is no exit where
+    another one is known, so nobody asks it for records: the reports leave under everybody's."""
+    async with scene(tmp_path) as s, liar(s) as false, stranger(s.relay_addr) as voice:
+        await voice.publish(RELAYS_TOPIC, world.notice(false.descriptor()))
+        await knows(s.relay_addr, false.id)
         for number in range(2):
             mark = world.other_catalog(number)
             listed = [world.CATALOG.id, mark.id]
-            marks.append(world.record(listed, previous=[s.record.id], time=s.later()))
-            false.records = (marks[-1].raw,)
-            sent = await publish(person(tmp_path, number), false.addr, s.relay_addr)
-            shown = await records_of(s.relay_addr)
-            assert marks[-1].raw in shown
+            made = world.record(listed, previous=[s.record.id], time=s.later())
+            false.records = [made.raw]
+            sent = await publish(person(tmp_path, number), false.addr)
+            assert len(sent) == 2
             s.sent += sent
-        assert set(shown) == {one.raw for one in marks}, "the proof of an equivocation"
+        assert (false.items, inner.RECORDS in false.questions) == ([], False)
+        assert await records_of(s.relay_addr) == [s.record.raw]
         await s.until_stored()
-        for victim in (s.relay_addr, s.aggregator_addr):
-            await until_told(victim, {one.raw for one in marks})
+
+
+async def knows(addr: str, relay: bytes) -> None:
+    """Wait until the relay at `addr` shows a descriptor of another one."""
+    with trio.fail_after(60):
+        async with stranger(addr) as peer:
+            while True:
+                told = doors.decode_descriptors(await peer.request(doors.DESCRIPTORS, b""))
+                if relay in [read_descriptor(raw).relay for raw in told.raws]:
+                    return
+                await trio.sleep(0.2)

@@ -12,7 +12,8 @@ from tests.attacks.peer import HONEST, Peer, stranger, strangers, tcp
 from tests.attacks.processes import relay
 from tests.attacks.scene import scene, started
 
-from methrics.node.relay import submit
+from methrics.node.ohttp import inner
+from methrics.node.relay import doors
 
 
 async def test_attack_three_hundred_idle_connections(tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ async def test_attack_forty_peers_at_a_byte_a_second(tmp_path: Path) -> None:
         for peer in peers:
             for _ in range(4):
                 with contextlib.suppress(*GONE), trio.move_on_after(2):
-                    stream = await peer.mux.open(submit.SUBMIT)
+                    stream = await peer.mux.open(doors.EXIT)
                     await stream.send((60_000).to_bytes(4, "big"))
                     streams.append(stream)
         for _ in range(4):
@@ -48,14 +49,16 @@ async def test_attack_forty_peers_at_a_byte_a_second(tmp_path: Path) -> None:
     assert s.swarm("requests_refused") > 0
 
 
-async def fill(peer: Peer, said: list[str]) -> None:
-    """Hand in reports until the relay takes no more."""
+async def fill(peer: Peer, addr: str, said: list[str]) -> None:
+    """Hand in reports, and boxes that do not open, until the relay takes no more."""
+    junk = doors.encode_exit_request([bytes(inner.BOX_SIZE)] * doors.BOXES_MAX)
     with contextlib.suppress(*GONE):
-        for _ in range(30):
-            answers = await world.hand_in(peer, world.reports(45))
+        for _ in range(200):
+            answers = await world.hand_in(peer, world.reports(5), addr)
             said += answers
             if "quota" in answers:
                 return
+            await peer.request(doors.EXIT, junk, doors.REPLY_MAX)
 
 
 async def test_attack_filling_ones_own_share(tmp_path: Path) -> None:
@@ -66,13 +69,13 @@ async def test_attack_filling_ones_own_share(tmp_path: Path) -> None:
         addr = await victim.address()
         before = victim.memory
         async with stranger(addr, source=HONEST) as person:
-            assert set(await world.hand_in(person, world.reports(10))) == {"ok"}
+            assert set(await world.hand_in(person, world.reports(10), addr)) == {"ok"}
             said: list[str] = []
             async with strangers(addr, 8) as crowd, trio.open_nursery() as nursery:
                 for peer in crowd:
-                    nursery.start_soon(fill, peer, said)
+                    nursery.start_soon(fill, peer, addr, said)
             assert set(said) == {"ok", "quota"}
-            assert set(await world.hand_in(person, world.reports(10))) == {"ok"}
+            assert set(await world.hand_in(person, world.reports(10), addr)) == {"ok"}
         assert victim.memory - before < 96
         end = await victim.stop()
         assert (end["published"], end["answers"]["ok"]) == (0, said.count("ok") + 20)

@@ -8,13 +8,19 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tests.attacks.peer import Peer
 
 from methrics.node.clock import Clock
-from methrics.node.relay import boxes, submit
+from methrics.node.network.peer_ids import key_of
+from methrics.node.ohttp import inner
+from methrics.node.ohttp.envelope import seal as seal_box
+from methrics.node.ohttp.key_config import KeyConfig, decode_key_config
+from methrics.node.publish.known_relays import known_relays, shown
+from methrics.node.relay import doors
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.example import example_bytes, example_catalog, example_seed, example_source
@@ -79,19 +85,30 @@ def given(folder: Path, first: Item | None = None) -> list[str]:
     return ["--catalog", catalog, "--record", path]
 
 
-async def describe(peer: Peer) -> submit.Description:
-    """What a relay says of itself."""
-    return submit.decode_description(await peer.request(submit.RELAY, submit.DESCRIBE_REQUEST))
+async def exit_key(peer: Peer, addr: str) -> KeyConfig:
+    """The key of today of the relay at `addr`, at the other end."""
+    told = doors.decode_descriptors(await peer.request(doors.DESCRIPTORS, b""))
+    own = key_of(addr.rpartition("/p2p/")[2])
+    known = known_relays([shown(told.raws, told.time)])
+    return decode_key_config(next(one.key for one in known if one.id == own))
 
 
-async def hand_in(peer: Peer, items: Sequence[bytes]) -> list[str]:
-    """Submit items to the relay at the other end; the reasons of its answer."""
-    key = (await describe(peer)).box
+async def hand_in(peer: Peer, items: Sequence[bytes], addr: str) -> list[str]:
+    """Hand items to the exit of the relay at `addr`, at the other end; the reasons of its answers.
+    An exit that takes none of a request answers `quota`."""
+    key = await exit_key(peer, addr)
+    left = iter([seal_box(key, inner.encode_question(inner.BOX, item)) for item in items])
     said: list[str] = []
-    for request in submit.split_request([boxes.seal(item, key) for item in items]):
-        body = await peer.request(submit.SUBMIT, submit.encode_request(request))
-        reply = submit.decode_reply(body, boxes=len(request))
-        said += map(str, getattr(reply, "answers", reply))  # SHIM
+    for asked in iter(lambda: list(islice(left, doors.BOXES_MAX)), []):
+        body = doors.encode_exit_request([one.box for one in asked])
+        reply = doors.decode_reply(
+            await peer.request(doors.EXIT, body, doors.REPLY_MAX), boxes=len(asked)
+        )
+        answers = [
+            str(inner.decode_answer(one.open(raw)).reason)
+            for one, raw in zip(asked, reply.answers, strict=bool(reply.answers))
+        ]
+        said += answers or ["quota"] * len(asked)
     return said
 
 

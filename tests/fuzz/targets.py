@@ -61,7 +61,7 @@ from methrics.node.network.libp2p.signing import sign, validly_signed
 from methrics.node.ohttp import binary_http, inner
 from methrics.node.ohttp.envelope import open_box, seal
 from methrics.node.ohttp.key_config import ExitKey, decode_key_configs, encode_key_configs
-from methrics.node.relay import boxes, doors, submit, visits
+from methrics.node.relay import doors, visits
 from methrics.node.relay.record_exchange import decode_records
 from methrics.schema.catalog.catalog import load
 from methrics.schema.errors import CatalogError, RefusedError, StoreError
@@ -176,17 +176,6 @@ def gate(data: bytes) -> None:
     judge_bundle(data, book(), NOW, Seen(1000), topic=CATALOG.topic)
 
 
-BOX_KEY = boxes.BoxKey.from_seed(bytes(32))
-
-
-def unsealed(data: bytes) -> None:
-    boxes.unseal(data, BOX_KEY)
-
-
-def sealed_seeds() -> list[bytes]:
-    return [boxes.seal(raw, BOX_KEY.public) for raw in item_seeds()[:20]]
-
-
 EXIT_KEY = ExitKey.from_seed(7, bytes(32))
 
 
@@ -234,7 +223,23 @@ def key_configs_seeds() -> list[bytes]:
 
 
 def reply(data: bytes) -> None:
-    submit.decode_reply(data, boxes=2)
+    doors.decode_reply(data, boxes=2)
+
+
+def exit_request_seeds() -> list[bytes]:
+    return [doors.encode_exit_request(opened_seeds()[:count]) for count in (1, 2)]
+
+
+def entry_request_seeds() -> list[bytes]:
+    return [doors.encode_entry_request(bytes(32), opened_seeds()[:count]) for count in (1, 2)]
+
+
+def reply_seeds() -> list[bytes]:
+    answers = (bytes(doors.BOX_ANSWER_SIZE), b"")
+    return [
+        doors.encode_reply(doors.DoorReply(answers)),
+        doors.encode_reply(doors.DoorReply((), 9)),
+    ]
 
 
 def named_topic(data: bytes) -> None:
@@ -504,17 +509,15 @@ TARGETS: dict[str, Target] = {
     "judge": Target(judged, item_seeds, ()),
     "gate": Target(gate, item_seeds, ()),
     "topic": Target(named_topic, topic_seeds),
-    "box": Target(unsealed, sealed_seeds),
     "box for an exit": Target(opened, opened_seeds),
     "question": Target(question, question_seeds),
     "answer of an exit": Target(inner.decode_answer, exit_answer_seeds),
     "binary HTTP request": Target(http_request, question_seeds),
     "binary HTTP response": Target(http_response, exit_answer_seeds),
     "key configurations": Target(decode_key_configs, key_configs_seeds),
-    "submit request": Target(submit.decode_request, request_seeds),
-    "submit reply": Target(reply, request_seeds),
-    "describe request": Target(submit.decode_describe_request, request_seeds),
-    "description": Target(submit.decode_description, request_seeds),
+    "exit request": Target(doors.decode_exit_request, exit_request_seeds),
+    "entry request": Target(doors.decode_entry_request, entry_request_seeds),
+    "door reply": Target(reply, reply_seeds),
     "request": Target(request, prefixed_seeds, (OversizeError, IOException)),
     "gossip": Target(gossip, gossip_seeds, (mesh_wire.WireError,)),
     "message": Target(message, message_seeds, (mesh_wire.WireError,)),

@@ -1,8 +1,8 @@
 // The one message of each side of a stream: schema/SPEC.md, section 9.
 
 export const CATALOG_PROTOCOL = { id: '/methrics/catalog/1', request: 32, reply: 65536 }
-export const RELAY_PROTOCOL = { id: '/methrics/relay/1', request: 64, reply: 33408 }
-export const SUBMIT_PROTOCOL = { id: '/methrics/submit/1', request: 133728, reply: 2056 }
+export const DESCRIPTORS_PROTOCOL = { id: '/methrics/descriptors/1', request: 0, reply: 1044480 }
+export const EXIT_PROTOCOL = { id: '/methrics/exit/1', request: 262152, reply: 2097216 }
 
 const HEAD = 4
 

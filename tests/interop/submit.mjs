@@ -1,4 +1,4 @@
-// Submits reports to a relay over js-libp2p, by schema/SPEC.md, sections 9 and 10.
+// Hands reports to the exit of a relay over js-libp2p, by schema/SPEC.md, sections 9 and 16 to 18.
 //
 // Usage: node submit.mjs RELAY CATALOG_ID TYPE VALUES NOW
 // RELAY is a multiaddr with a peer id, VALUES a JSON object, NOW the clock in unix seconds. The catalog is asked of the
@@ -18,13 +18,12 @@ const { noise } = await import('@libp2p/noise')
 const { tcp } = await import('@libp2p/tcp')
 const { yamux } = await import('@libp2p/yamux')
 const { multiaddr } = await import('@multiformats/multiaddr')
-const { seal } = await import('./box.mjs')
 const { topicOf } = await import('./catalog.mjs')
-const { encode } = await import('./cbor.mjs')
-const { CATALOG_PROTOCOL, FrameReader, RELAY_PROTOCOL, SUBMIT_PROTOCOL, frame } = await import('./frame.mjs')
+const { decode, decodeHeader, encode } = await import('./cbor.mjs')
+const { openAnswer, readConfiguration, readResponse, seal, writeQuestion } = await import('./envelope.mjs')
+const { CATALOG_PROTOCOL, DESCRIPTORS_PROTOCOL, EXIT_PROTOCOL, FrameReader, frame } = await import('./frame.mjs')
 const { hex, readItem, sealItem } = await import('./item.mjs')
 const { Book, judge } = await import('./judge.mjs')
-const { DESCRIBE, readAnswers, readDescription } = await import('./relay.mjs')
 
 /** The body of the reply to a request on a stream of its own, or null if there is no answer. */
 async function request (connection, protocol, body) {
@@ -64,13 +63,27 @@ function report (catalog, type, values, now) {
   return sealItem('report', encode(payload), randomBytes(32))
 }
 
-async function submit (connection, items, topic) {
-  const description = readDescription(await request(connection, RELAY_PROTOCOL, DESCRIBE))
-  demand(description.topics.includes(topic), 'the relay does not carry the topic')
-  const boxes = items.map((item) => seal(item, description.box))
-  const reply = await request(connection, SUBMIT_PROTOCOL, encode(boxes))
-  demand(reply, 'no answer')
-  return readAnswers(reply, boxes.length)
+/**
+ * The key configuration of the relay at the other end, in its descriptor of the day. No signature is needed for what
+ * the relay says of itself, because the connection proves who it is.
+ */
+async function exitKey (connection, topic, now) {
+  const reply = decode(await request(connection, DESCRIPTORS_PROTOCOL, Buffer.alloc(0)))
+  const own = Buffer.from(connection.remotePeer.publicKey.raw)
+  const found = reply.get('descriptors').map((raw) => decode(raw))
+    .filter(([header]) => own.equals(decodeHeader(header).get(4n)))
+    .map(([, , payload]) => decode(payload)).find((one) => one.get('day') === now / 86400n)
+  demand(found?.get('topics').includes(topic), 'the relay does not carry the topic')
+  return readConfiguration(Buffer.from(found.get('keys')[0]))
+}
+
+async function submit (connection, items, topic, now) {
+  const { key_id: keyId, public: publicKey } = await exitKey(connection, topic, now)
+  const sealed = items.map((item) => seal(keyId, publicKey, writeQuestion('/1/box', item), randomBytes(32)))
+  const reply = await request(connection, EXIT_PROTOCOL, encode(sealed.map(({ box }) => box)))
+  demand(reply?.length, 'no answer')
+  const answers = decode(reply).get('answers')
+  return answers.map((one, i) => readResponse('/1/box', openAnswer(sealed[i], Buffer.from(one))).answer)
 }
 
 const [relay, catalogId, type, values, clock] = process.argv.slice(2)
@@ -87,7 +100,7 @@ try {
   const good = report(catalog, type, JSON.parse(values), now)
   const forged = Buffer.from(good)
   forged[forged.length - 1] ^= 1
-  const { reasons } = await submit(connection, [good, forged, good], topic)
+  const reasons = await submit(connection, [good, forged, good], topic, now)
   process.stdout.write(JSON.stringify({ topic, id: hex(readItem(good).id), reasons }) + '\n')
 } finally {
   await node.stop()

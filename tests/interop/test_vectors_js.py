@@ -28,7 +28,7 @@ def test_javascript_gives_every_vector_its_verdict(program: Path) -> None:
 
 def test_javascript_reads_and_answers_every_request_as_expected(program: Path) -> None:
     lines = run(program, "run.mjs", str(VECTORS), "requests")
-    assert len(lines) > 90
+    assert len(lines) > 30
     assert {line["name"]: line["verdict"] for line in lines} == expected(VECTORS / "requests")
 
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import trio
 import trio.testing
@@ -15,9 +16,12 @@ import methrics.schema
 from methrics.node.clock import Clock
 from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.node.network.swarm import PeerId
+from methrics.node.ohttp import inner
+from methrics.node.ohttp.envelope import seal as seal_box
+from methrics.node.ohttp.key_config import ExitKey
 from methrics.node.process.worker import inline
-from methrics.node.relay import submit
-from methrics.node.relay.boxes import seal as seal_box
+from methrics.node.relay import doors
+from methrics.node.relay.door_service import DoorParts
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import Relay, RelaySettings, run_relay
 from methrics.node.relay.state_folder import StateFolder
@@ -38,6 +42,8 @@ NAMESPACE = b"s" * 32
 CATALOG = load(sign(SOURCE, NAMESPACE))
 STRANGE = load(sign(SOURCE, b"x" * 32))
 TOPIC = CATALOG.topic
+KEY = ExitKey(7, b"k" * 32)
+"""The key with which the relay opens boxes."""
 BASE = 1_800_000_000
 TODAY = BASE - BASE % 86_400
 
@@ -123,6 +129,7 @@ async def scene(
                 worker=inline,
                 stop=stop,
                 state=state,
+                parts=DoorParts(keys=lambda: {KEY.key_id: KEY}),
                 task_status=task_status,
             )
         )
@@ -135,24 +142,38 @@ async def scene(
         nursery.cancel_scope.cancel()
 
 
-async def ask(swarm: MemorySwarm, relay: Scene, *items: bytes, box: bytes = b"") -> list[Reason]:
-    """Hand in the items, or one box with other bytes; return the answers."""
-    return list((await hand_over(swarm, relay, *items, box=box)).answers)
+class Handed(NamedTuple):
+    """The answers of an exit to items, by reason, and when to come back."""
+
+    answers: tuple[Reason, ...]
+    again: int | None = None
 
 
-async def hand_over(
-    swarm: MemorySwarm, relay: Scene, *items: bytes, box: bytes = b""
-) -> submit.Reply:
+async def ask(swarm: MemorySwarm, relay: Scene, *items: bytes) -> list[Reason]:
+    """Hand in the items; return the answers."""
+    return list((await hand_over(swarm, relay, *items)).answers)
+
+
+async def hand_over(swarm: MemorySwarm, relay: Scene, *items: bytes) -> Handed:
+    """Hand the items to the exit, each in a box. An exit that takes none answers `quota`."""
+    sealed = [seal_box(KEY.config, inner.encode_question(inner.BOX, item)) for item in items]
+    reply = await exchange(swarm, relay, *(one.box for one in sealed))
+    if not reply.answers:
+        return Handed((Reason.QUOTA,) * len(items), reply.again)
+    found = [
+        inner.decode_answer(one.open(answer))
+        for one, answer in zip(sealed, reply.answers, strict=True)
+    ]
+    again = [one.again for one in found if one.again is not None]
+    return Handed(tuple(one.reason for one in found), max(again, default=None))
+
+
+async def exchange(swarm: MemorySwarm, relay: Scene, *boxes: bytes) -> doors.DoorReply:
+    """Hand boxes to the exit, as an entry does."""
     peer = await swarm.dial(relay.swarm.addrs[0])
-    reply = await swarm.request(
-        peer, submit.RELAY, submit.DESCRIBE_REQUEST, reply_max=submit.DESCRIPTION_MAX, timeout=9
-    )
-    key = submit.decode_description(reply).box
-    boxes = [seal_box(item, key) for item in items] or [box]
-    reply = await swarm.request(
-        peer, submit.SUBMIT, submit.encode_request(boxes), reply_max=submit.REPLY_MAX, timeout=9
-    )
-    return submit.decode_reply(reply, boxes=len(boxes))
+    body = doors.encode_exit_request(boxes)
+    reply = await swarm.request(peer, doors.EXIT, body, reply_max=doors.REPLY_MAX, timeout=9)
+    return doors.decode_reply(reply, boxes=len(boxes))
 
 
 async def hand_in(relay: Scene, *items: bytes) -> list[Reason]:

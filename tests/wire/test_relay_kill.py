@@ -21,8 +21,8 @@ import methrics.schema
 from methrics.node.clock import Clock
 from methrics.node.network.libp2p import open_swarm
 from methrics.node.network.swarm import PeerId, Swarm
-from methrics.node.relay import submit
-from methrics.node.relay.boxes import seal as seal_box
+from methrics.node.ohttp import inner
+from methrics.node.publish.exit_client import ExitClient
 from methrics.node.relay.rest_file import SqliteRest
 from methrics.schema.catalog.catalog import load
 from methrics.schema.example import example_seed
@@ -145,15 +145,8 @@ def report(number: int) -> bytes:
 
 
 async def hand_in(swarm: Swarm, addr: str, items: list[bytes]) -> tuple[Reason, ...]:
-    peer = await swarm.dial(addr)
-    reply = await swarm.request(
-        peer, submit.RELAY, submit.DESCRIBE_REQUEST, reply_max=submit.DESCRIPTION_MAX, timeout=60
-    )
-    boxes = [seal_box(raw, submit.decode_description(reply).box) for raw in items]
-    reply = await swarm.request(
-        peer, submit.SUBMIT, submit.encode_request(boxes), reply_max=submit.REPLY_MAX, timeout=60
-    )
-    return submit.decode_reply(reply, boxes=len(boxes)).answers
+    answers = await ExitClient(addr, swarm).ask(inner.BOX, items)
+    return tuple(one.reason for one in answers)
 
 
 @pytest.mark.shows("MARS-2", "DEB-9")
@@ -178,6 +171,9 @@ async def test_a_killed_relay_publishes_what_it_acknowledged_once(tmp_path: Path
     assert ears.reports == Counter(reports)
     left = b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir())
     assert [raw for raw in reports if raw in left or split(raw).id in left] == []
+    said = [one for one in (tmp_path / "state").iterdir() if one.name.startswith("descriptor")]
+    assert said, "what the relay says of itself has its own address"
+    left = b"".join(one.read_bytes() for one in {*(tmp_path / "state").iterdir()} - {*said})
     assert b"127.0.0.1" not in left
     assert b"/ip4/" not in left
     assert {path.stat().st_mode & 0o077 for path in (tmp_path / "state").iterdir()} == {0}

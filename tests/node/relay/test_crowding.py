@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import trio
 import trio.testing
-from relay_making import BASE, Scene, hand_over, report, scene
+from relay_making import BASE, Handed, Scene, hand_over, report, scene
 
-from methrics.node.network.memory import MemorySwarm
-from methrics.node.relay import submit
 from methrics.node.relay.intake import AGAIN_LEAST, AGAIN_MOST
 from methrics.node.relay.mixer import ITEM_COST, MixLimits
 from methrics.schema.wire.verdict import Reason
@@ -21,7 +19,7 @@ PEERS = 166
 HONEST = [report(number) for number in range(6)]
 
 
-async def submitted(relay: Scene, *items: bytes, origin: bytes, peer: int = 0) -> submit.Reply:
+async def submitted(relay: Scene, *items: bytes, origin: bytes, peer: int = 0) -> Handed:
     """From a new peer id of a network."""
     async with relay.network.open_swarm(listen=False, origin=origin) as app:
         return await hand_over(app, relay, *items)
@@ -93,22 +91,10 @@ async def test_attack_who_fills_their_own_share_is_told_when_to_come_back(
         assert reply.answers == (Reason.QUOTA,)
         assert reply.again is not None
         assert AGAIN_LEAST <= reply.again <= AGAIN_MOST * 1.25
-        async with relay.network.open_swarm(listen=False, origin=b"crowd 0") as app:
-            assert await described(app, relay) is not None
-        async with relay.network.open_swarm(listen=False, origin=b"home") as app:
-            assert await described(app, relay) is None
+        assert (await submitted(relay, report(2), origin=b"home")).again is None
         await trio.sleep(2 * DAY + 7200)
         reply = await submitted(relay, report(1), origin=b"crowd 0")
         assert (reply.answers, reply.again) == ((Reason.OK,), None)
-
-
-async def described(app: MemorySwarm, relay: Scene) -> int | None:
-    """The hint in the relay's description."""
-    peer = await app.dial(relay.swarm.addrs[0])
-    reply = await app.request(
-        peer, submit.RELAY, submit.DESCRIBE_REQUEST, reply_max=submit.DESCRIPTION_MAX, timeout=9
-    )
-    return submit.decode_description(reply).again
 
 
 async def test_attack_a_listed_entry_has_room_when_strangers_fill_the_rest(
@@ -128,16 +114,16 @@ async def test_attack_a_listed_entry_has_room_when_strangers_fill_the_rest(
         assert reply.answers == (Reason.OK,) * 6
 
 
-async def test_a_peer_that_submits_too_much_is_told_to_wait_for_seconds(
+async def test_a_network_that_brings_too_much_is_told_to_wait_for_seconds(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with (
-        scene(items_per_minute=10) as relay,
-        relay.network.open_swarm(listen=False) as app,
-    ):
-        reply = await hand_over(app, relay, *(report(number) for number in range(15)))
-        assert reply.answers == (Reason.OK,) * 10 + (Reason.QUOTA,) * 5
-        assert reply.again == 30
-        await trio.sleep(reply.again)
-        reply = await hand_over(app, relay, *(report(number) for number in range(10, 15)))
+    async with scene(boxes_per_minute=10) as relay:
+        reports = [report(number) for number in range(15)]
+        reply = await submitted(relay, *reports[:10], origin=b"home")
+        assert reply.answers == (Reason.OK,) * 10
+        reply = await submitted(relay, *reports[10:], origin=b"home")
+        assert (reply.answers, reply.again) == ((Reason.QUOTA,) * 5, 30)
+        assert (await submitted(relay, report(99), origin=b"other")).answers == (Reason.OK,)
+        await trio.sleep(30)
+        reply = await submitted(relay, *reports[10:], origin=b"home")
         assert (reply.answers, reply.again) == ((Reason.OK,) * 5, None)

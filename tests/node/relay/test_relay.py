@@ -16,12 +16,14 @@ import trio.testing
 from relay_making import (
     BASE,
     CATALOG,
+    KEY,
     NAMESPACE,
     STRANGE,
     TODAY,
     TOPIC,
     Scene,
     ask,
+    exchange,
     hand_in,
     listing,
     report,
@@ -29,11 +31,13 @@ from relay_making import (
 )
 from tests.listing import listed_book
 
-from methrics.node.relay import submit
+from methrics.node.ohttp import inner
+from methrics.node.ohttp.envelope import seal as seal_box
+from methrics.node.relay import doors
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import Relay, RelaySettings
 from methrics.node.relay.state_database import MEMORY
-from methrics.schema.errors import ConfigError
+from methrics.schema.errors import ConfigError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import judge
 from methrics.schema.wire.bundle import pack, pack_notice
@@ -44,6 +48,7 @@ from methrics.schema.wire.items import (
     encode_announcement,
     encode_erasure,
 )
+from methrics.schema.wire.limits import CARRIED_MAX
 from methrics.schema.wire.record import Revoked
 from methrics.schema.wire.verdict import Reason
 
@@ -110,19 +115,21 @@ async def test_attack_a_box_that_does_not_open_harms_only_itself(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with scene() as relay, relay.network.open_swarm(listen=False) as app:
-        assert await ask(app, relay, box=b"\xff" * 1328) == [Reason.MALFORMED]
-        assert await ask(app, relay, report(1)) == [Reason.OK]
+        good = seal_box(KEY.config, inner.encode_question(inner.BOX, report(1)))
+        reply = await exchange(app, relay, b"\xff" * inner.BOX_SIZE, good.box)
+        assert reply.answers[0] == b""
+        assert inner.decode_answer(good.open(reply.answers[1])).reason is Reason.OK
 
 
-async def test_attack_any_request_gets_an_answer(autojump_clock: trio.testing.MockClock) -> None:
+async def test_attack_a_request_that_breaks_the_rules_gets_no_reply_and_harms_nobody(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with scene() as relay, relay.network.open_swarm(listen=False) as app:
         peer = await app.dial(relay.swarm.addrs[0])
         for body in (b"", b"\xff", b"\x80", b"\x81\x01", bytes(1000)):
-            reply = await app.request(peer, submit.SUBMIT, body, reply_max=99, timeout=9)
-            assert submit.decode_reply(reply, boxes=1).answers == (Reason.MALFORMED,)
-            reply = await app.request(peer, submit.RELAY, body[:9], reply_max=99, timeout=9)
-            assert reply == b""
-        assert relay.swarm.statistics().handler_errors == 0
+            with pytest.raises(UnreachableError):
+                await app.request(peer, doors.EXIT, body, reply_max=99, timeout=9)
+        assert await ask(app, relay, report(1)) == [Reason.OK]
 
 
 async def test_a_record_and_a_catalog_are_learned_and_published_before_the_reports(
@@ -183,26 +190,24 @@ async def test_attack_an_equivocation_is_passed_on_with_its_proof(
         assert await hand_in(relay, second, first) == [Reason.OK, Reason.OK]
         await trio.sleep(1)
         assert sorted(relay.records) == sorted([first, second])
-        async with relay.network.open_swarm(listen=False) as app:
-            peer = await app.dial(relay.swarm.addrs[0])
-            asked = submit.encode_describe_request(TOPIC)
-            reply = await app.request(
-                peer, submit.RELAY, asked, reply_max=submit.DESCRIPTION_MAX, timeout=9
-            )
-            assert submit.decode_description(reply).records == (second, first)
+        assert await records(relay, TOPIC) == (Reason.OK, (second, first))
 
 
-async def test_a_relay_describes_the_records_of_the_topic_that_is_asked_for(
+async def records(relay: Scene, topic: str) -> tuple[Reason, tuple[bytes, ...]]:
+    """What the exit says about the records of a topic."""
+    async with relay.network.open_swarm(listen=False) as app:
+        sealed = seal_box(KEY.config, inner.encode_question(inner.RECORDS, topic.encode()))
+        (answer,) = (await exchange(app, relay, sealed.box)).answers
+        found = inner.decode_answer(sealed.open(answer), box=False)
+        return found.reason, found.items
+
+
+async def test_a_relay_tells_the_records_of_the_topic_that_is_asked_for(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with scene() as relay, relay.network.open_swarm(listen=False) as app:
-        peer = await app.dial(relay.swarm.addrs[0])
-        for topic, expected in ((TOPIC, (listing(CATALOG),)), (STRANGE.topic, ()), (None, ())):
-            asked = submit.encode_describe_request(topic)
-            reply = await app.request(
-                peer, submit.RELAY, asked, reply_max=submit.DESCRIPTION_MAX, timeout=9
-            )
-            assert submit.decode_description(reply).records == expected
+    async with scene() as relay:
+        assert await records(relay, TOPIC) == (Reason.OK, (listing(CATALOG),))
+        assert await records(relay, STRANGE.topic) == (Reason.FOREIGN, ())
 
 
 async def test_erasures_and_revocations_pass(autojump_clock: trio.testing.MockClock) -> None:
@@ -221,20 +226,8 @@ async def test_erasures_and_revocations_pass(autojump_clock: trio.testing.MockCl
         assert await hand_in(relay, gone) == [Reason.REVOKED]
 
 
-async def test_attack_one_connection_cannot_fill_the_pool(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    async with scene(items_per_minute=10) as relay:
-        async with relay.network.open_swarm(listen=False) as app:
-            said = await ask(app, relay, *(report(number) for number in range(12)))
-            assert said == [Reason.OK] * 10 + [Reason.QUOTA] * 2
-            await trio.sleep(12)
-            assert await ask(app, relay, report(10), report(11)) == [Reason.OK] * 2
-        assert await hand_in(relay, report(12)) == [Reason.OK]
-
-
-def test_a_relay_carries_no_more_topics_than_its_description_may_name() -> None:
-    topics = tuple(f"topic {n}" for n in range(submit.TOPICS_MAX + 1))
+def test_a_relay_carries_no_more_topics_than_its_descriptor_may_name() -> None:
+    topics = tuple(f"topic {n}" for n in range(CARRIED_MAX + 1))
     assert RelaySettings(topics[1:]).topics == topics[1:]
     with pytest.raises(ConfigError, match="at most 256 topics, not 257"):
         RelaySettings(topics)
@@ -305,11 +298,11 @@ async def test_boxes_still_being_judged_when_the_relay_stops_get_quota(
         answers.extend(await hand_in(relay, report(1)))
 
     async with scene() as relay, trio.open_nursery() as nursery:
-        monkeypatch.setattr(relay.relay._intake, "_worker", slowly)
+        monkeypatch.setattr(relay.relay.doors.exit, "_worker", slowly)
         nursery.start_soon(submit_one, relay)
         await trio.sleep(1)
         relay.stop.set()
-        await trio.sleep(5)
+        await trio.sleep(7)
         assert answers == [Reason.QUOTA]
         assert relay.relay.pooled == 0
 

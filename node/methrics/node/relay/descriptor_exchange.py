@@ -100,7 +100,7 @@ class DescriptorExchange:
         self._asked: dict[PeerId, float] = {}
         self._tried: dict[bytes, float] = {}
         self._dialled: set[PeerId] = set()
-        self._limiter = Limiter(per_minute=self._limits.answers_per_minute, key=bytes(32))
+        self._limiter = Limiter(per_minute=self._limits.answers_per_minute)
 
     async def join(self) -> None:
         """Join the topic and answer requests from now on. Raises ConfigError if the swarm has

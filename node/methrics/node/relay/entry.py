@@ -122,7 +122,7 @@ class Entry:
         self._own = own
         self._serve = serve
         self._limits = limits = limits or EntryLimits()
-        self._limiter = Limiter(per_minute=limits.per_minute, key=bytes(32))
+        self._limiter = Limiter(per_minute=limits.per_minute)
         self._room: Shares[bytes] = Shares(
             limits.waiting_bytes, per_holder=limits.waiting_bytes, evicts=False
         )

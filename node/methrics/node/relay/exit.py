@@ -121,9 +121,7 @@ class Exit:
         self._clock = clock
         self._worker = worker
         self._noted = noted
-        self._limiter = Limiter(
-            per_minute=per_minute, listed_per_minute=listed_per_minute, key=bytes(32)
-        )
+        self._limiter = Limiter(per_minute=per_minute, listed_per_minute=listed_per_minute)
 
     async def serve(self, who: Submitter, boxes: Sequence[bytes]) -> DoorReply:
         """Open the boxes, do what each asks, and return one answer for each, in order; or none, and

@@ -1,4 +1,4 @@
-"""Takes sealed items from submitters: opens and judges them, and shares the pool among them.
+"""Takes the items that came out of boxes: judges them, and shares the pool among who brought them.
 
 An item is acknowledged after the commit that makes it rest. All answers of a request wait for that
 commit, also those of refusals and duplicates: their moment must not tell what a box contained.
@@ -13,6 +13,7 @@ network was given (`pool_shares`). No log line is about a submitter.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -21,16 +22,13 @@ import trio
 
 from methrics.node.clock import Clock
 from methrics.node.network.swarm import PeerId
-from methrics.node.process.worker import Worker
-from methrics.node.relay.boxes import BoxKey, unseal
-from methrics.node.relay.limiter import Limiter
+from methrics.node.relay.limiter import Names
 from methrics.node.relay.mixer import ITEM_COST, Mixer, draw_rest
 from methrics.node.relay.notices import Notice, Notices
 from methrics.node.relay.pool_shares import PoolShares, Submitter
 from methrics.node.relay.rest_file import Changes, Resting
 from methrics.node.relay.rest_store import RestStore
 from methrics.node.relay.settings import RelaySettings
-from methrics.node.relay.submit import Reply
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import RefusedError, StoreError
 from methrics.schema.judging.book import CatalogBook
@@ -38,7 +36,7 @@ from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import Accepted, Refused, judge_item
 from methrics.schema.wire.envelope import Item, Kind, split
 from methrics.schema.wire.items import Announcement, Erasure, Report
-from methrics.schema.wire.limits import DAY, REPORT_MAX
+from methrics.schema.wire.limits import DAY
 from methrics.schema.wire.record import Record
 from methrics.schema.wire.signatures import count_valid
 from methrics.schema.wire.topic import short_key
@@ -86,7 +84,8 @@ class _Taken:
 
 
 class Intake:
-    """Answers submit requests of one relay. What it admits goes to `mixer` or to `notices`.
+    """Takes in items for one relay. What it admits goes to `mixer` or to `notices`. `answers`
+    counts its answers to items, by reason.
 
     `learnt(topic, accepted)` is called for each new catalog, record and announcement. `seen(id)`
     tells whether an item was published or passed on.
@@ -97,21 +96,19 @@ class Intake:
         settings: RelaySettings,
         *,
         book: CatalogBook,
-        key: BoxKey,
         mixer: Mixer,
         store: RestStore,
         notices: Notices,
         seen: Callable[[bytes], bool],
         clock: Clock,
         rng: random.Random,
-        worker: Worker,
         learnt: Callable[[str, Accepted], None],
+        answers: Counter[str],
     ) -> None:
         self.stopping = False
         """Whether everything is refused, because the relay is ending."""
         self._settings = settings
         self._book = book
-        self._key = key
         self._mixer = mixer
         self._store = store
         self._pending: dict[bytes, int] = {}
@@ -123,15 +120,11 @@ class Intake:
         self._seen = seen
         self._clock = clock
         self._rng = rng
-        self._worker = worker
         self._learnt = learnt
+        self._answers = answers
         self._topics = frozenset(settings.topics)
         self._entries = frozenset(settings.entries)
-        self._limiter = Limiter(
-            per_minute=settings.items_per_minute,
-            listed_per_minute=settings.entry_items_per_minute,
-            key=rng.randbytes(32),
-        )
+        self._names = Names(rng.randbytes(32))
         mix = settings.mix
         self._shares = PoolShares(
             mix.bytes_max, period=mix.rest or mix.batch_window, entries=len(settings.entries)
@@ -139,35 +132,7 @@ class Intake:
 
     def submitter(self, peer: PeerId, origin: bytes) -> Submitter:
         """Return how a peer is counted. `origin`: an opaque token of its network."""
-        return Submitter(self._limiter.name(peer), origin, peer in self._entries)
-
-    def again(self, who: Submitter) -> int | None:
-        """Return after how many seconds the submitter should come back, or None if the pool has
-        room for a report of it."""
-        now = trio.current_time()
-        size, until = REPORT_MAX + ITEM_COST, now
-        if self._has_room(size) and self._shares.take(who, size, until, now):
-            self._shares.give(who, size, until)
-            return None
-        return self.when_full()
-
-    async def take(self, who: Submitter, boxes: Sequence[bytes]) -> tuple[Reply, list[Opened]]:
-        """Open and judge the boxes, and admit their items. Return the reply, and what was
-        opened."""
-        now = trio.current_time()
-        allowed = self._limiter.take(who.name, len(boxes), now, listed=who.listed)
-        count = 0 if self.stopping else allowed.items
-        wall = self._clock.now()
-        # An accepted catalog or record is used to judge the items in later boxes.
-        opened = await self._worker(lambda: [self._open(box, wall) for box in boxes[:count]])
-        if self.stopping:  # perhaps meanwhile; the last bundles may have been published
-            return Reply((Reason.QUOTA,) * len(boxes), int(AGAIN_LEAST)), []
-        answers = await self.admit(opened, who)
-        waits = [allowed.again] if count < len(boxes) else []
-        if Reason.QUOTA in answers:
-            waits.append(self.when_full())
-        answers += [Reason.QUOTA] * (len(boxes) - count)
-        return Reply(tuple(answers), max(waits, default=None)), opened
+        return Submitter(self._names.of(peer), origin, peer in self._entries)
 
     async def admit(self, opened: Sequence[Opened], who: Submitter) -> list[Reason]:
         """Admit the items that were accepted; return the answers once a commit has ended, even if
@@ -176,7 +141,10 @@ class Intake:
         for one in opened:
             reason = Reason.QUOTA if self.stopping else self._admit(one, who, taken)
             taken.answers.append(reason)
-        return await self._commit(taken, who)
+        answers = await self._commit(taken, who)
+        full = zip(opened, answers, strict=True)
+        self._answers.update(str(reason) for one, reason in full if one.raw)
+        return answers
 
     async def _commit(self, taken: _Taken, who: Submitter) -> list[Reason]:
         """Wait until what was taken rests, and let it mix; return the answers."""
@@ -228,13 +196,6 @@ class Intake:
         now, end = trio.current_time(), self._shares.next_end()
         wait = AGAIN_MOST if end is None else min(max(end - now, AGAIN_LEAST), AGAIN_MOST)
         return int(wait * (1 + self._rng.random() / 4))
-
-    def _open(self, box: bytes, now: int) -> Opened:
-        try:
-            raw = unseal(box, self._key)
-        except RefusedError as error:
-            return Opened(Reason(error.code))
-        return self.judged([raw], now)[0]
 
     def judged(self, raws: Sequence[bytes], now: int) -> list[Opened]:
         """Judge items that came out of boxes, in a worker thread; an empty box has none. An

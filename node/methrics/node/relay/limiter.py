@@ -1,7 +1,7 @@
 """Limits how many items one peer may submit: a token bucket per peer, in bounded memory (pure).
 
-Each bucket is stored under a keyed hash of the peer's id, so that the limiter does not store the id
-itself. The key is drawn for this process. A bucket is forgotten once it is full again.
+A peer is named by a keyed hash of its id (`Names`), so that no limit stores the id itself. The key
+is drawn for this process. A bucket is forgotten once it is full again.
 """
 
 from __future__ import annotations
@@ -25,6 +25,17 @@ class Allowed(NamedTuple):
     again: int
 
 
+class Names:
+    """Names peers by a keyed hash of their ids. `key`: at most 64 bytes."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def of(self, peer: str) -> bytes:
+        """Return the name of a peer, by which every limit counts it."""
+        return hashlib.blake2b(peer.encode(), digest_size=16, key=self._key).digest()
+
+
 class Limiter:
     """Allows each peer a burst of `per_minute` items, and `per_minute` items a minute after it. A
     listed peer may submit `listed_per_minute` items."""
@@ -33,22 +44,16 @@ class Limiter:
         self,
         *,
         per_minute: int,
-        key: bytes,
         listed_per_minute: int | None = None,
         capacity: int = _CAPACITY,
     ) -> None:
         self._per_minute = per_minute
         self._listed_per_minute = listed_per_minute or per_minute
-        self._key = key
         self._capacity = capacity
         self._buckets: OrderedDict[bytes, TokenBucket] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._buckets)
-
-    def name(self, peer: str) -> bytes:
-        """Return the keyed hash under which a peer is counted, here and in other limits."""
-        return hashlib.blake2b(peer.encode(), digest_size=16, key=self._key).digest()
 
     def take(self, name: bytes, wanted: int, now: float, *, listed: bool = False) -> Allowed:
         """Allow the peer of `name` up to `wanted` items, and count them as submitted. `now` is in

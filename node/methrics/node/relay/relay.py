@@ -1,15 +1,13 @@
 """The relay service: accepts sealed items from submitters, mixes them and publishes bundles.
 
-Theory of operation. Seven parts share one `Relay` object and one trio thread:
-- `submit` (a request handler) opens and judges boxes (`intake`), admits each item to the mix pool
-  or to the notices, and answers one reason code per box;
-- `describe` (a request handler) answers with the box key, the topics, and a topic's records;
+Theory of operation. Five parts share one `Relay` object and one trio thread:
+- `doors` opens boxes as an exit, and brings them to exits as an entry (`door_service`). `intake`
+  admits each item to the mix pool or to the notices, and says one reason code per box;
 - `validate` (a gossip validator, one per topic) judges the bundles of other nodes by the same rules
   as every node. A bundle that cannot be judged yet waits, whole, in the swarm;
 - `mix` publishes the items of each batch window when the window closes, and notices at once;
 - `exchange` sends catalogs to peers that ask, and asks peers for listed catalogs;
-- `records` does the same with the records of namespaces;
-- `doors` opens boxes as an exit, and brings them to exits as an entry (`door_service`).
+- `records` does the same with the records of namespaces.
 
 A relay forgets nothing that it has not passed on. A pooled item leaves the pool early only if a
 bundle with it was accepted in time, and a peer that this relay has chosen itself (a direct or
@@ -18,8 +16,8 @@ many: they may all be the forwarder's. Until then the item is not "seen" either,
 in whatever bundle it comes next, and is published when its rest ends: as a duplicate, which shows
 that this relay had it.
 
-A relay stores no data about its submitters (MARS-2, DEB-9): handlers get no address, the limiter
-keeps a keyed hash for about a minute, no log line is about a submitter, and what rests on disk has
+A relay stores no data about its submitters (MARS-2, DEB-9): handlers get no address, the limiters
+keep a keyed hash for about a minute, no log line is about a submitter, and what rests on disk has
 neither an address nor a time or order of arrival (`rest_file`). The answer OK means that the item
 is on disk. There it rests for a time drawn for this item alone, so that items which one machine
 submits together are not published together. A relay that is stopped or killed publishes nothing
@@ -42,8 +40,7 @@ from methrics.node.clock import Clock
 from methrics.node.network.guards import too_late
 from methrics.node.network.swarm import UNSEEN, Outcome, PeerId, Swarm, Wait
 from methrics.node.process.worker import Threads, Worker
-from methrics.node.relay import rest_file, spread_file, submit
-from methrics.node.relay.boxes import BoxKey
+from methrics.node.relay import rest_file, spread_file
 from methrics.node.relay.catalog_exchange import CatalogExchange
 from methrics.node.relay.clock_watch import ClockWatch, gaps_of
 from methrics.node.relay.door_service import DoorParts, DoorService
@@ -52,16 +49,15 @@ from methrics.node.relay.mixer import Mixed, Mixer, rest_again
 from methrics.node.relay.notices import Notice, Notices
 from methrics.node.relay.own_doors import OwnDoors
 from methrics.node.relay.pool_shares import Submitter
-from methrics.node.relay.record_exchange import RecordExchange, records_of
+from methrics.node.relay.record_exchange import RecordExchange
 from methrics.node.relay.rest_file import Changes, SqliteRest
 from methrics.node.relay.rest_store import RestStore
 from methrics.node.relay.seen_items import SeenItems
 from methrics.node.relay.settings import RelaySettings, RelayStatistics
 from methrics.node.relay.spread_file import SpreadFile
 from methrics.node.relay.state_folder import StateFolder
-from methrics.node.relay.submit import Reply
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.errors import RefusedError, UnreachableError
+from methrics.schema.errors import UnreachableError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import BundleVerdict, judge_bundle, record_wait
 from methrics.schema.judging.judge import Accepted
@@ -88,7 +84,6 @@ class Relay:
         *,
         clock: Clock,
         rng: random.Random,
-        key: BoxKey | None = None,
         worker: Worker | None = None,
         store: RestStore | None = None,
         parts: DoorParts | None = None,
@@ -101,7 +96,6 @@ class Relay:
         self._settings = settings
         self._clock = clock
         self._rng = rng
-        self._key = key or BoxKey.fresh()
         self._worker = worker or Threads(settings.threads)
         self._seen = SeenItems(settings.seen)
         self._topics = frozenset(settings.topics)
@@ -114,15 +108,14 @@ class Relay:
         self._intake = Intake(
             settings,
             book=book,
-            key=self._key,
             mixer=self.mixer,
             store=self._store,
             notices=self._notices,
             seen=self._seen.settled,
             clock=clock,
             rng=rng,
-            worker=self._worker,
             learnt=self._learnt,
+            answers=self.statistics.answers,
         )
         self.doors = DoorService(
             swarm,
@@ -155,46 +148,10 @@ class Relay:
         """Return how a client is counted. `origin`: an opaque token of its network."""
         return self._intake.submitter(name, origin)
 
-    async def describe(self, peer: PeerId, body: bytes) -> bytes:
-        """Answer `/methrics/relay/1`."""
-        await trio.lowlevel.checkpoint()
-        try:
-            topic = submit.decode_describe_request(body)
-        except RefusedError:
-            return b""
-        who = self._intake.submitter(peer, self._swarm.origin(peer))
-        return submit.encode_description(
-            submit.Description(
-                self._key.public,
-                tuple(sorted(self._topics)),
-                self._clock.now(),
-                self._settings.description_life,
-                tuple(records_of(self._book, topic)) if topic in self._topics else (),
-                self._intake.again(who),
-            )
-        )
-
-    async def submit(self, peer: PeerId, body: bytes) -> bytes:
-        """Answer `/methrics/submit/1`. A request that does not decode gets one reason code."""
-        self.statistics.requests += 1
-        try:
-            boxes = submit.decode_request(body)
-        except RefusedError as error:
-            await trio.lowlevel.checkpoint()
-            return self._answer(Reply((Reason(error.code),)))
-        who = self._intake.submitter(peer, self._swarm.origin(peer))
-        reply, opened = await self._intake.take(who, boxes)
-        self._noted(who, opened)
-        return self._answer(reply)
-
     def _noted(self, who: Submitter, opened: Sequence[Opened]) -> None:
         """Use what the items of a request tell, and what they bring."""
         self._watch_clock(who.name, [(one.reason, one.raw) for one in opened if one.raw])
         self._wake.set()
-
-    def _answer(self, reply: Reply) -> bytes:
-        self.statistics.answers.update(str(reason) for reason in reply.answers)
-        return submit.encode_reply(reply)
 
     def _learnt(self, topic: str, accepted: Accepted) -> None:
         """Use a catalog or record that came by whatever way: judge what waited for it again."""
@@ -424,13 +381,11 @@ async def run_relay(
         closing.append(relay.doors.close)
         for topic in settings.topics:
             await swarm.join(topic, partial(relay.validate, topic))
-        swarm.serve(submit.RELAY, relay.describe, request_max=submit.DESCRIBE_MAX)
         relay.exchange.serve()
         relay.records.serve()
         relay.doors.serve()
         if own is not None:
             await own.exchange.join()
-        swarm.serve(submit.SUBMIT, relay.submit, request_max=submit.SUBMIT_MAX)
         task_status.started(relay)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.run)

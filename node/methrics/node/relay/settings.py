@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from methrics.node.relay import submit
 from methrics.node.relay.clock_watch import Skew
 from methrics.node.relay.mixer import MixLimits
 from methrics.schema.errors import ConfigError
+from methrics.schema.wire.limits import CARRIED_MAX
 from methrics.schema.wire.verdict import Reason
 
 ROLES = ("entry", "exit")
@@ -21,14 +21,9 @@ class RelaySettings:
     topics: tuple[str, ...]
     """Topics that the relay carries; items of other topics are refused as `foreign`."""
     mix: MixLimits = field(default_factory=MixLimits)
-    items_per_minute: int = 600
-    """Most items that the relay accepts from one peer per minute. A peer may submit them in one
-    burst. An honest app needs a few per day."""
     entries: tuple[str, ...] = ()
     """Peer ids of relays that submit what many apps gave them. Half of the pool is theirs, in equal
     parts, so that strangers who fill the rest do not crowd them out."""
-    entry_items_per_minute: int = 6000
-    """Most items that the relay accepts from one of `entries` per minute: those of many apps."""
     roles: tuple[str, ...] = ROLES
     """What the relay does for apps: as an entry it brings boxes to exits, as an exit it opens
     them."""
@@ -46,8 +41,6 @@ class RelaySettings:
     """Who runs the relay, for its descriptors: a claim, at most 64 bytes."""
     named: tuple[str, ...] = ()
     """Peer ids of peers that the operator named: their descriptors always have a place."""
-    description_life: int = 3600
-    """Seconds for which the relay's description is valid."""
     seen: int = 500_000
     """Most ids of items that are remembered, to drop duplicates. The default lasts for two hours at
     60 reports per second."""
@@ -63,10 +56,10 @@ class RelaySettings:
     def __post_init__(self) -> None:
         if not self.roles or not set(ROLES).issuperset(self.roles):
             raise ConfigError("bad-role", "a relay is an entry, an exit, or both", "give --role")
-        if len(self.topics) > submit.TOPICS_MAX:
+        if len(self.topics) > CARRIED_MAX:
             raise ConfigError(
                 "too-many-topics",
-                f"a relay carries at most {submit.TOPICS_MAX} topics, not {len(self.topics)}",
+                f"a relay carries at most {CARRIED_MAX} topics, not {len(self.topics)}",
                 "run a second relay for the others",
             )
 
@@ -75,9 +68,8 @@ class RelaySettings:
 class RelayStatistics:
     """Counts since the start. They name no submitter, no peer and no report."""
 
-    requests: int = 0
     answers: Counter[str] = field(default_factory=Counter)
-    """Number of boxes, by the reason code of the answer."""
+    """Number of items in boxes, by the reason code of the answer."""
     gossip: Counter[str] = field(default_factory=Counter)
     """Number of bundles of other nodes, by the reason of the verdict. A bundle that waits for its
     catalog or a record is counted each time it is judged."""
@@ -100,5 +92,5 @@ class RelayStatistics:
 
     @property
     def quota(self) -> int:
-        """Boxes that were refused because the relay was full or their peer submitted too many."""
+        """Items that were refused because the relay was full."""
         return self.answers[Reason.QUOTA]

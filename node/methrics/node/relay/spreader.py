@@ -115,7 +115,7 @@ class Spreader:
         self._clock = clock
         self._rng = rng
         self._worker: Worker = (worker or Threads(1)) if durable else inline
-        self._limiter = Limiter(per_minute=limits.per_minute, key=bytes(32))
+        self._limiter = Limiter(per_minute=limits.per_minute)
         self._shares = PoolShares(limits.boxes, period=max(limits.spread, RETRY_LEAST))
         self._commits = GroupCommit(self._write)
         self._boxes, self._answers = file.counts()
