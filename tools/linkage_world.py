@@ -135,6 +135,7 @@ class Install:
         catalog = world.catalog
         self.namespace = namespace_of(catalog.label, catalog.short_key)
         self._publishing = False
+        self._timing = random.Random(f"timing {habits.number}").random
         self._nudged = -NUDGE * 1.0
         grant(self.paths, self.namespace, catalog.types, now=BEGIN)
         self._be_somebody()
@@ -235,6 +236,7 @@ class Install:
                 open_route=self.world.open_route(self.rng, self.habits.number),
                 worker=inline,
                 entropy=bytes,
+                timing=self._timing,
             )
         finally:
             self._publishing = False

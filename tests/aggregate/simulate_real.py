@@ -20,14 +20,16 @@ from methrics.aggregate.simulate.install import Departure, Fields, Install, Rela
 from methrics.node.clock import Clock
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.erasures import Erasures
+from methrics.node.outbox.handed import HandedBoxes
 from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.records import Records
 from methrics.node.outbox.rows import Identity
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.process.worker import inline
-from methrics.node.publish.delivery import Delivery, PassResult
+from methrics.node.publish.delivery import Delivery
 from methrics.node.publish.listing import Listing
 from methrics.node.publish.permission import consent_of
+from methrics.node.publish.results import PassResult
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route, outcome_of
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
@@ -84,6 +86,7 @@ class RealInstall(Install):
         self._delivery = Delivery(
             self.disk,
             Erasures(self.disk),
+            HandedBoxes(self.disk),
             Listing(Records(self.disk), lambda: 1, self.clock),
             consent_of(self._paths, self._namespace, "relay", self.clock),
             self._route,

@@ -18,9 +18,10 @@ from methrics.node.consent.switch import RECHECK
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, user_paths
 from methrics.node.process.worker import inline
-from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry
+from methrics.node.publish.leaving import HeldError
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
+from methrics.node.publish.results import PassResult
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
@@ -151,10 +152,16 @@ class Shop:
             )
         return self._records[-1].raw
 
-    def allow(self, *types: str, fields: Iterable[str] | None = None) -> None:
+    def allow(
+        self,
+        *types: str,
+        fields: Iterable[str] | None = None,
+        routes: Sequence[str] = ("relay",),
+    ) -> None:
         """Writes the user's yes; every recorder reads it at once."""
         chosen = None if fields is None else list(fields)
-        grant(self.paths, self.namespace, types or self.catalog.types, fields=chosen, now=NOW)
+        names = types or self.catalog.types
+        grant(self.paths, self.namespace, names, fields=chosen, now=NOW, routes=routes)
         self.clock.advance(RECHECK)
 
     @property
@@ -195,7 +202,10 @@ class Post:
         return [(self.app.record(),)]
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
-        going = await outgoing.leave([item_id for item_id, _ in outgoing.items])
+        try:
+            going = await outgoing.leave([item_id for item_id, _ in outgoing.items])
+        except HeldError:
+            return {}
         self.before()
         self.opened[-1] += [raw for item_id, raw in outgoing.items if item_id in going]
         return {item_id: Outcome(self.fate, "ok") for item_id in going}
@@ -230,15 +240,15 @@ class Post:
             )
         return done
 
-    def live(self, seconds: int) -> None:
+    def live(self, seconds: int, *, route: str = "relay") -> None:
         """Moves the clock forward, with a pass of the publisher whenever one is due."""
         clock, journal, passes = self.app.clock, self.app.journal, 0
         end = clock.now() + seconds
         while (due := journal.next_due()) is not None and due <= end:
             clock.advance(max(1 if self.progress else 600, due - clock.now()))
-            before = len(self.opened)
-            self.publish(seed=passes)
-            self.progress, passes = len(self.opened) > before, passes + 1
+            before = len(self.sent)
+            self.publish(route=route, seed=passes)
+            self.progress, passes = len(self.sent) > before, passes + 1
         clock.advance(max(0, end - clock.now()))
         journal.close()
 

@@ -19,9 +19,10 @@ from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.periods import DAY
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.worker import inline
-from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry
+from methrics.node.publish.leaving import HeldError
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
+from methrics.node.publish.results import PassResult
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
@@ -74,7 +75,12 @@ class Wire:
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         self.before()
-        going = await outgoing.leave([item_id for item_id, _ in outgoing.items])
+        try:
+            going = await outgoing.leave([item_id for item_id, _ in outgoing.items])
+        except HeldError:
+            return {}
+        if not outgoing.items:
+            return {}
         items = tuple(item for item in outgoing.items if item[0] in going)
         self.outgoing.append(replace(outgoing, items=items))
         fate = self.fates.pop(0) if self.fates else Fate.ACKNOWLEDGED
@@ -129,6 +135,7 @@ class Person:
             open_route=wire.open,
             worker=inline,
             on_pass=self.passes.append,
+            timing=random.Random(seed).random,
         )
 
 

@@ -95,7 +95,9 @@ class Scene:
 
 @asynccontextmanager
 async def scene(folder: Path) -> AsyncIterator[Scene]:
-    relaying = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(batch_window=0.3, rest=0))
+    relaying = RelaySettings(
+        topics=(CATALOG.topic,), mix=MixLimits(batch_window=0.3, rest=0), spread=0
+    )
     ingest = IngestSettings(threads=1, batch_seconds=0.05)
     async with (
         open_swarm(listen=LISTEN, seed=SEED) as near,
@@ -190,7 +192,7 @@ async def test_an_erasure_removes_the_stored_report_end_to_end(tmp_path: Path) -
         # Another peer publishes the exact bytes of the erased report again.
         async with open_swarm() as someone:
             route = route_over(someone, [found.relay], clock=Clock())
-            await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
+            await route.deliver(Outgoing(CATALOG.topic, (CATALOG.raw,), ((doomed.id, doomed.raw),)))
         await trio.sleep(1.5)
         assert rows(found.store) == [("system", kept.id)]
         erasures = Erasures(found.journal).all()
@@ -201,7 +203,9 @@ async def test_an_erasure_removes_the_stored_report_end_to_end(tmp_path: Path) -
         async with open_swarm() as someone:
             route = route_over(someone, [found.relay], clock=Clock())
             said = await route.deliver(
-                Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw), (kept.id, kept.raw)))
+                Outgoing(
+                    CATALOG.topic, (CATALOG.raw,), ((doomed.id, doomed.raw), (kept.id, kept.raw))
+                )
             )
             assert {one.reason for one in said.values()} == {"ok"}
         await found.until(lambda: found.kept_out == 1)
@@ -233,7 +237,7 @@ async def test_an_erasure_that_arrives_before_its_report_keeps_it_out(tmp_path: 
         await found.until(lambda: found.store.cursor().execute(tombstones).fetchone() == (1,))
         async with open_swarm() as someone:
             route = route_over(someone, [found.relay], clock=Clock())
-            await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
+            await route.deliver(Outgoing(CATALOG.topic, (CATALOG.raw,), ((doomed.id, doomed.raw),)))
         await trio.sleep(1.5)
         assert found.store.total == 0
 

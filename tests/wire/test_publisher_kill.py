@@ -126,7 +126,9 @@ async def relay_and_collector() -> AsyncIterator[tuple[str, Collector]]:
     book = listed_book(CATALOG, seed=b"k" * 32, topics={CATALOG.topic})
     collector = Collector(book)
     listen = ["/ip4/127.0.0.1/tcp/0"]
-    settings = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(batch_window=0.3, rest=0))
+    settings = RelaySettings(
+        topics=(CATALOG.topic,), mix=MixLimits(batch_window=0.3, rest=0), spread=0
+    )
     async with (
         open_swarm(listen=listen, seed=SEED) as swarm,
         open_swarm(listen=listen) as ears,

@@ -83,7 +83,9 @@ def report(number: int) -> tuple[bytes, bytes]:
 
 @asynccontextmanager
 async def scene() -> AsyncIterator[tuple[Swarm, Relay, Ears]]:
-    settings = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(batch_window=0.5, rest=0))
+    settings = RelaySettings(
+        topics=(CATALOG.topic,), mix=MixLimits(batch_window=0.5, rest=0), spread=0
+    )
     ears, book = Ears(), CatalogBook({CATALOG.topic})
     book.records.add(RECORD, decode_record(RECORD.payload))
     async with (
@@ -109,7 +111,7 @@ async def test_mars_2_the_second_hop_sees_reports_and_no_submitter(
         items = tuple(report(number) for number in range(5))
         async with open_swarm() as app:
             route = route_over(app, swarm.addrs, clock=Clock())
-            outcomes = await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, items))
+            outcomes = await route.deliver(Outgoing(CATALOG.topic, (CATALOG.raw,), items))
             name = app.peer_id
         assert {one.fate for one in outcomes.values()} == {Fate.ACKNOWLEDGED}
         await ears.wait_for(6)
@@ -138,7 +140,7 @@ async def test_the_direct_route_reaches_the_topic() -> None:
     async with scene() as (swarm, _, ears):
         async with open_swarm() as app:
             route: Route = DirectRoute(app, swarm.addrs)
-            outcomes = await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, (report(1),)))
+            outcomes = await route.deliver(Outgoing(CATALOG.topic, (CATALOG.raw,), (report(1),)))
         assert [one.fate for one in outcomes.values()] == [Fate.ACKNOWLEDGED]
         await ears.wait_for(2)
         assert sorted(ears.items) == sorted([CATALOG.raw, report(1)[1]])
@@ -148,7 +150,7 @@ async def test_a_dead_relay_is_passed_over() -> None:
     async with scene() as (swarm, _, ears):
         async with open_swarm() as app:
             route = route_over(app, [DEAD, *swarm.addrs], clock=Clock(), timeout=60)
-            outcomes = await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, (report(1),)))
+            outcomes = await route.deliver(Outgoing(CATALOG.topic, (CATALOG.raw,), (report(1),)))
         assert [one.fate for one in outcomes.values()] == [Fate.ACKNOWLEDGED]
         await ears.wait_for(2)
 

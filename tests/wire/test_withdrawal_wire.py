@@ -17,10 +17,10 @@ from methrics.node.consent.ledger import grant
 from methrics.node.network.libp2p import open_swarm
 from methrics.node.network.swarm import PeerId
 from methrics.node.outbox.rows import STRUCK, Receipt
-from methrics.node.publish.delivery import WATCH_EVERY
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.publish.routes import Route
+from methrics.node.publish.watching import WATCH_EVERY
 from methrics.node.relay import doors
 from methrics.node.relay.doors import Descriptors, DoorReply
 

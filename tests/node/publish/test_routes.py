@@ -42,7 +42,7 @@ def report(number: int) -> tuple[bytes, bytes]:
 
 
 def outgoing_of(count: int) -> Outgoing:
-    return Outgoing(TOPIC, CATALOG.raw, tuple(report(number) for number in range(count)))
+    return Outgoing(TOPIC, (CATALOG.raw,), tuple(report(number) for number in range(count)))
 
 
 @pytest.mark.parametrize(

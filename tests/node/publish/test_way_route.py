@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,6 +14,7 @@ from tests.node.publish.way_world import (
     CATALOG,
     RECORD,
     TOPIC,
+    Memories,
     Memory,
     Relay,
     World,
@@ -24,11 +25,13 @@ from tests.node.publish.way_world import (
 from methrics.node.network.peer_ids import peer_id_of
 from methrics.node.ohttp import inner
 from methrics.node.ohttp.key_config import ExitKey
+from methrics.node.outbox.rows import HANDED_TIME
 from methrics.node.publish.entries import KeptEntries, Offer
 from methrics.node.publish.routes import Fate, Outcome
 from methrics.node.publish.visit import NO_EXIT
-from methrics.node.publish.way_route import EXITS_TRIED, NOT_CARRIED, WayRoute
+from methrics.node.publish.way_route import NOT_CARRIED, WayRoute
 from methrics.node.publish.ways import WORDS, Gap
+from methrics.node.relay.visits import VISIT_BOXES
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.envelope import Item
 from methrics.schema.wire.limits import DAY, TIME_MAX
@@ -36,6 +39,7 @@ from methrics.schema.wire.record import sign_record
 from methrics.schema.wire.verdict import Reason
 
 ACKNOWLEDGED = Outcome(Fate.ACKNOWLEDGED, "ok")
+HANDED = Outcome(Fate.HANDED, "handed")
 
 
 def world(*says: Reason | str) -> World:
@@ -47,8 +51,14 @@ def entry_of(found: World) -> Relay:
     return next(one for one in found.relays if one.addr == found.opened[-1].address)
 
 
-async def deliver(found: World, count: int = 1, seed: int = 1) -> list[Outcome]:
-    outcomes = await found.route(seed).deliver(outgoing_of(count))
+async def deliver(
+    found: World, count: int = 1, seed: int = 1, *, app: Sequence[int] | None = None
+) -> list[Outcome]:
+    """Deliver so many reports, in as many visits as they need."""
+    outcomes: dict[bytes, Outcome] = {}
+    for first in range(0, count, VISIT_BOXES):
+        outgoing = outgoing_of(min(VISIT_BOXES, count - first), first)
+        outcomes |= await found.route(seed + first, app=app).deliver(outgoing)
     assert set(outcomes) == {report(number)[0] for number in range(count)}
     return list(outcomes.values())
 
@@ -121,12 +131,11 @@ async def test_attack_a_malicious_app_that_names_both_hops(
 ) -> None:
     for seed in range(6):
         found = world(*[Reason.OK] * 4)
-        outcomes = await found.route(seed, app=(0, 1)).deliver(outgoing_of(30))
-        assert set(outcomes.values()) == {ACKNOWLEDGED}
+        assert set(await deliver(found, 30, seed, app=(0, 1))) == {ACKNOWLEDGED}
         assert entry_of(found) in found.relays[:2]
         assert found.relays[0].items == found.relays[1].items == []
         # Another app, which names other relays, keeps the entry: it must not meet its companion.
-        await found.route(seed, app=(2, 3)).deliver(outgoing_of(30))
+        await deliver(found, 30, seed, app=(2, 3))
         assert entry_of(found) in found.relays[:2]
         assert found.relays[0].items == found.relays[1].items == []
 
@@ -138,7 +147,7 @@ async def test_the_users_relays_replace_what_an_app_chose(
     found = world(*[Reason.OK] * 5)
     await found.route(app=(0, 1)).deliver(outgoing_of(1))
     before = [len(one.items) for one in found.relays]
-    await found.route(user=(3, 4), app=(0, 1)).deliver(outgoing_of(20))
+    await found.route(user=(3, 4), app=(0, 1)).deliver(outgoing_of(12))
     assert entry_of(found) in found.relays[3:]
     assert [len(one.items) for one in found.relays[:3]] == before[:3], "the user's come first"
 
@@ -148,6 +157,7 @@ async def test_an_entry_that_never_answered_is_passed_over(
 ) -> None:
     for seed in range(8):
         found = world("silent", Reason.OK, Reason.OK)
+        found.relays[0].roles = ("entry",)
         assert await deliver(found, seed=seed) == [ACKNOWLEDGED]
 
 
@@ -174,7 +184,7 @@ async def test_an_entry_that_dies_within_a_pass_ends_the_pass(
     await route.records(TOPIC, ())
     entry_of(found).say = "silent"
     began = trio.current_time()
-    outcomes = await route.deliver(outgoing_of(50))
+    outcomes = await route.deliver(outgoing_of(16))
     assert set(outcomes.values()) == {Outcome(Fate.RETRY, "unreachable")}
     assert trio.current_time() - began < 90, "it is not waited for once for each report"
 
@@ -206,47 +216,55 @@ async def test_attack_an_entry_that_lets_no_box_through_counts_as_silent(
 async def test_another_exit_is_taken_if_one_gives_no_answer(
     autojump_clock: trio.testing.MockClock, says: str
 ) -> None:
+    seen = set[Outcome]()
     for seed in range(6):
-        found = world(Reason.OK, says, Reason.OK, Reason.OK)
-        outcomes = await found.route(seed, app=(0,)).deliver(outgoing_of(10))
-        assert set(outcomes.values()) == {ACKNOWLEDGED}
+        found, boxes = world(Reason.OK, says, Reason.OK, Reason.OK), Memories()
+        seen |= set(await found.visit(boxes, 10, seed, app=(0,)))
+        later = await found.visit(boxes, 10, seed, now=BASE + HANDED_TIME, app=(0,))
+        assert set(later) == {ACKNOWLEDGED}
         assert found.relays[1].items == []
+    waiting = HANDED if says != "garbage" else Outcome(Fate.RETRY, "unreachable")
+    assert seen == {ACKNOWLEDGED, waiting}
 
 
-@pytest.mark.parametrize("says", ["silent", "deaf", "garbage", "closed"])
-async def test_no_exit_at_all_means_retry(
+@pytest.mark.parametrize("says", ["silent", "deaf", "closed"])
+async def test_no_exit_at_all_means_that_no_visit_is_made(
     autojump_clock: trio.testing.MockClock, says: str
 ) -> None:
     found = world(Reason.OK, says, says, says)
     outcomes = await found.route(app=(0,)).deliver(outgoing_of(2))
     assert set(outcomes.values()) == {Outcome(Fate.RETRY, "unreachable")}
+    assert found.relays[0].requests == []
 
 
 async def test_a_full_exit_is_replaced_and_says_when_to_come_back(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    found = world(Reason.OK, Reason.QUOTA, Reason.OK)
+    again = Outcome(Fate.RETRY, "quota", 60)
+    seen = set[Outcome]()
     for seed in range(6):
-        outcomes = await found.route(seed, app=(0,)).deliver(outgoing_of(1))
-        assert list(outcomes.values()) == [ACKNOWLEDGED]
-    found.relays[2].say = Reason.QUOTA
-    found.relays[2].again = 60
-    outcomes = await found.route(app=(0,)).deliver(outgoing_of(1))
-    assert list(outcomes.values()) == [Outcome(Fate.RETRY, "quota", 60)]
+        found, boxes = world(Reason.OK, Reason.QUOTA, Reason.OK), Memories()
+        found.relays[1].again = 60
+        (first,) = await found.visit(boxes, seed=seed, app=(0,))
+        seen.add(first)
+        if first == again:
+            assert await found.visit(boxes, seed=seed, app=(0,)) == [ACKNOWLEDGED]
+    assert seen == {ACKNOWLEDGED, again}
 
 
 async def test_attack_one_exit_cannot_refuse_a_report_for_good(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async def outcome(*says: Reason) -> Outcome:
-        found = world(Reason.OK, *says)
-        (one,) = (await found.route(app=(0,)).deliver(outgoing_of(1))).values()
-        return one
+    async def outcomes(*says: Reason, visits: int = 3) -> list[Outcome]:
+        found, boxes = world(Reason.OK, *says), Memories()
+        return [
+            one for seed in range(visits) for one in await found.visit(boxes, seed=seed, app=(0,))
+        ]
 
-    assert await outcome(Reason.FORGED, Reason.FORGED) == Outcome(Fate.REFUSED, "forged")
-    assert await outcome(Reason.FORGED) == Outcome(Fate.RETRY, "forged")
-    assert await outcome(*[Reason.FORGED] * 2, *[Reason.OK] * 0) == Outcome(Fate.REFUSED, "forged")
-    assert (await outcome(Reason.FORGED, Reason.OK)) == ACKNOWLEDGED
+    again, refused = Outcome(Fate.RETRY, "forged"), Outcome(Fate.REFUSED, "forged")
+    assert await outcomes(Reason.FORGED, Reason.FORGED, visits=2) == [again, refused]
+    assert await outcomes(Reason.FORGED, visits=5) == [again] * 5, "it stays one exit"
+    assert (await outcomes(Reason.FORGED, Reason.OK))[-1] == ACKNOWLEDGED
 
 
 @pytest.mark.parametrize("reason", [Reason.EARLY, Reason.LATE, Reason.EXPIRED])
@@ -254,17 +272,20 @@ async def test_an_exit_with_a_wrong_clock_is_replaced_by_another(
     autojump_clock: trio.testing.MockClock, reason: Reason
 ) -> None:
     for seed in range(6):
-        found = world(Reason.OK, reason, Reason.OK)
-        (outcome,) = (await found.route(seed, app=(0,)).deliver(outgoing_of(1))).values()
-        assert outcome == ACKNOWLEDGED
+        found, boxes = world(Reason.OK, reason, Reason.OK), Memories()
+        (first,) = await found.visit(boxes, seed=seed, app=(0,))
+        assert first in (ACKNOWLEDGED, Outcome(Fate.RETRY, str(reason)))
+        assert await found.visit(boxes, seed=seed, app=(0,)) == [ACKNOWLEDGED]
 
 
-async def test_few_exits_learn_what_is_in_a_box_that_none_takes(
+async def test_one_exit_at_a_visit_learns_what_is_in_a_box_that_none_takes(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    found = world(Reason.OK, *[Reason.LATE] * 8)
-    await found.route(app=(0,)).deliver(outgoing_of(1))
-    assert sum(len(one.items) for one in found.relays) == EXITS_TRIED
+    found, boxes = world(Reason.OK, *[Reason.LATE] * 8), Memories()
+    for visit in range(8):
+        await found.visit(boxes, seed=visit, app=(0,))
+        assert sum(len(one.items) for one in found.relays) == visit + 1
+    assert [len(one.items) for one in found.relays] == [0, *[1] * 8], "each time another one"
 
 
 async def test_an_erased_report_is_done_with(autojump_clock: trio.testing.MockClock) -> None:
@@ -275,13 +296,14 @@ async def test_an_erased_report_is_done_with(autojump_clock: trio.testing.MockCl
 async def test_an_unknown_catalog_is_sent_and_the_reports_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    found = world(Reason.OK, Reason.OK)
+    found, boxes = world(Reason.OK, Reason.OK), Memories()
     for one in found.relays:
         one.knows = False
-    assert await deliver(found, 5) == [ACKNOWLEDGED] * 5
+    assert await found.visit(boxes, 5) == [ACKNOWLEDGED] * 5
+    assert [len(one.boxes) for one in entry_of(found).requests] == [VISIT_BOXES] * 2
 
 
-async def test_an_exit_that_lacks_the_record_is_handed_it_with_the_reports(
+async def test_an_exit_that_lacks_the_record_is_handed_it_before_the_reports_come_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     class Unlisted(Relay):
@@ -289,10 +311,10 @@ async def test_an_exit_that_lacks_the_record_is_handed_it_with_the_reports(
             self.say = Reason.OK if self.records else Reason.UNLISTED
             return super().take(raw)
 
-    found = World(Unlisted(0), Unlisted(1))
+    found, handing = World(Unlisted(0), Unlisted(1)), Memories()
     for one in found.relays:
         one.records = []
-    outgoing = replace(outgoing_of(2), records=(RECORD.raw,))
+    outgoing = replace(handing.outgoing(2), records=(RECORD.raw,))
     assert set((await found.route().deliver(outgoing)).values()) == {ACKNOWLEDGED}
     assert sorted(len(one.records) for one in found.relays) == [0, 1]
 
@@ -315,22 +337,22 @@ async def test_a_machine_whose_clock_is_months_wrong_is_told_so(
     assert set(told) == {BASE - 90 * DAY}
 
 
-async def test_consent_is_asked_for_each_box_when_it_leaves(
+async def test_consent_is_asked_when_the_boxes_leave_and_the_number_stays_the_same(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     found, asked = world(Reason.OK, Reason.OK, Reason.OK), list[bytes]()
 
     async def leave(ids: Collection[bytes]) -> Collection[bytes]:
         asked.extend(ids)
-        going = ids if len(asked) <= 7 else ()
         await trio.lowlevel.checkpoint()
-        return going
+        return asked[:7]
 
-    outcomes = await found.route(app=(0,)).deliver(replace(outgoing_of(20), leave=leave))
+    outcomes = await found.route(app=(0,)).deliver(replace(outgoing_of(16), leave=leave))
     assert sum(len(one.items) for one in found.relays) == 7
+    assert sum(one.empties for one in found.relays) == 9
     fates = [one.fate for one in outcomes.values()]
-    assert (fates.count(Fate.ACKNOWLEDGED), fates.count(Fate.HELD)) == (7, 13)
-    assert sorted(asked) == sorted(item_id for item_id, _ in outgoing_of(20).items)
+    assert (fates.count(Fate.ACKNOWLEDGED), fates.count(Fate.HELD)) == (7, 9)
+    assert sorted(asked) == sorted(item_id for item_id, _ in outgoing_of(16).items)
 
 
 async def test_withdrawal_in_the_middle_cuts_the_connection_and_nothing_more_leaves(

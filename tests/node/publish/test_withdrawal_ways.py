@@ -19,11 +19,11 @@ from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.node.network.swarm import PeerId
 from methrics.node.outbox.erasures import Erasures, SignedErasure
 from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, Receipt
-from methrics.node.publish.delivery import WATCH_EVERY
 from methrics.node.publish.direct_route import DirectRoute
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings
 from methrics.node.publish.routes import Route
+from methrics.node.publish.watching import WATCH_EVERY
 from methrics.node.relay.record_exchange import PROTOCOL, REQUEST_MAX, encode_records
 from methrics.schema.wire.bundle import unpack
 from methrics.schema.wire.verdict import Decision, Reason
@@ -186,7 +186,7 @@ async def test_no_further_exit_is_tried_after_a_withdrawal(
     assert sorted(len(one.items) for one in found) == [0, 0, 0, 1]
 
 
-async def test_an_attempt_is_counted_when_bytes_leave_and_once_for_all_relays(
+async def test_an_attempt_is_counted_when_bytes_leave(
     autojump_clock: MockClock, person: Person
 ) -> None:
     person.record()
@@ -197,7 +197,7 @@ async def test_an_attempt_is_counted_when_bytes_leave_and_once_for_all_relays(
     async with relays(0.1, hangs=(False, True, True)) as (found, wire):
         await trio.sleep(LONG)
         await person.publish(wire("relay"), settings("relay"))
-    assert [len(one.items) for one in found] == [0, 1, 1]
+    assert sorted(len(one.items) for one in found) == [0, 0, 1]
     assert [one.attempts for one in receipts(person)] == [1, 1]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,13 +22,23 @@ from methrics.node.network.swarm import PeerId, Swarm
 from methrics.node.ohttp import inner
 from methrics.node.ohttp.envelope import open_box
 from methrics.node.ohttp.key_config import ExitKey, encode_key_config
+from methrics.node.outbox.handed import REPORT, HandedBox, Place
 from methrics.node.process.worker import inline
-from methrics.node.publish.doors.interface import Boxes, Descriptors, DoorReply, boxes_of
+from methrics.node.publish.doors.interface import (
+    Boxes,
+    Descriptors,
+    DoorReply,
+    Visiting,
+    VisitReply,
+    VisitRequest,
+    boxes_of,
+)
 from methrics.node.publish.doors.libp2p import Libp2pDoor
 from methrics.node.publish.entries import KeptEntries, KeptEntry, Offer
-from methrics.node.publish.routes import Findings, Outgoing
+from methrics.node.publish.handing import Handing, VisitOutgoing
+from methrics.node.publish.routes import HELD, Fate, Findings, Outcome
 from methrics.node.publish.way_route import WayRoute
-from methrics.node.relay import doors
+from methrics.node.relay import doors, visits
 from methrics.schema.catalog.catalog import load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import RefusedError, UnreachableError
@@ -70,8 +81,46 @@ def report(number: int) -> tuple[bytes, bytes]:
     return split(raw).id, raw
 
 
-def outgoing_of(count: int) -> Outgoing:
-    return Outgoing(TOPIC, CATALOG.raw, tuple(report(number) for number in range(count)))
+def outgoing_of(count: int, first: int = 0) -> VisitOutgoing:
+    """That many reports, with a memory of boxes of their own."""
+    items = tuple(report(number) for number in range(first, first + count))
+    places = {item_id: Place(REPORT, first + n) for n, (item_id, _) in enumerate(items)}
+    handing = Handing((), places, now=BASE)
+    return VisitOutgoing(TOPIC, (CATALOG.raw,), items, handing=handing)
+
+
+class Memories:
+    """What a machine keeps between visits, in memory as the outbox keeps it on disk."""
+
+    def __init__(self) -> None:
+        self.kept: dict[bytes, HandedBox] = {}
+        self.heard_at = 0
+        self.done: dict[Place, Outcome] = {}
+        """What became of the reports that are settled."""
+
+    def outgoing(self, count: int, now: int = BASE) -> VisitOutgoing:
+        """Those of the first reports that are not settled, as they leave at a visit."""
+        empty = outgoing_of(count)
+        places = {item_id: Place(REPORT, n) for n, (item_id, _) in enumerate(empty.items)}
+        handing = Handing(self.kept.values(), places, store=self.store, heard_at=self.heard_at)
+        handing.now = now
+        items = tuple(one for one in empty.items if places[one[0]] not in self.done)
+        return replace(empty, items=items, handing=handing)
+
+    async def store(self, boxes: Sequence[HandedBox]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.kept |= {one.handle: one for one in boxes}
+
+    def settle(self, handing: Handing) -> None:
+        for handle in handing.asked:
+            self.kept[handle] = replace(self.kept[handle], asked=handing.now)
+        for handle, said in handing.said().items():
+            self.kept[handle] = replace(self.kept[handle], said=said, secret=b"")
+        for handle in handing.settled():
+            del self.kept[handle]
+        self.heard_at = handing.now if handing.answers else self.heard_at
+        final = (Fate.ACKNOWLEDGED, Fate.REFUSED)
+        self.done |= {place: one for place, one in handing.outcomes.items() if one.fate in final}
 
 
 class Relay:
@@ -97,12 +146,26 @@ class Relay:
         self.time = BASE
         self.again = 600
         self.items: list[bytes] = []
+        self.empties = 0
+        """How many empty boxes it was handed."""
         self.questions: list[str] = []
         self.shows: list[bytes] | None = None
         """The descriptors that it shows, if they are not those of all relays."""
         self.forwarded: list[bytes] = []
         """The exits of the boxes that it forwarded."""
         self.visits = 0
+        self.requests: list[VisitRequest] = []
+        """The visits that were made to it."""
+        self.answers: dict[bytes, bytes] = {}
+        """The answers that it has and was not asked for, by handle."""
+        self.refuses = 0
+        """Seconds for which it wants to be left alone, if it takes no boxes."""
+        self.slow = False
+        """Whether it tells no answers now."""
+
+    def told(self, asked: Sequence[bytes]) -> tuple[bytes, ...]:
+        """The answers that it has, as it tells them once."""
+        return tuple(self.answers.pop(handle, b"") for handle in asked)
 
     def descriptor(self, key: ExitKey | None = None) -> bytes:
         """Its descriptor of today, or one with another key."""
@@ -144,6 +207,9 @@ class Relay:
         return inner.Answer(reason, self.time, again)
 
     def take(self, raw: bytes) -> Reason:
+        if not raw:
+            self.empties += 1
+            return Reason.OK
         if split(raw).kind is Kind.RECORD:
             self.records = [raw] if self.takes_records else self.records
             return Reason.OK if self.takes_records else Reason.UNKNOWN_KIND
@@ -189,6 +255,15 @@ def serve_on(swarm: Swarm, relay: Relay, others: Sequence[Relay] = ()) -> None:
             return doors.encode_reply(DoorReply((), 60))
         return doors.encode_reply(DoorReply(answers))
 
+    async def visit(_peer: PeerId, body: bytes) -> bytes:
+        asked = visits.decode_visit_request(body)
+        relay.requests.append(asked)
+        for one in asked.boxes:
+            reply = doors.decode_reply(await answer(everybody[one.exit], [one.box]), boxes=1)
+            relay.answers.update((visits.handle_of(one.box), said) for said in reply.answers)
+        return visits.encode_visit_reply(VisitReply(relay.told(asked.asked), relay.time))
+
+    swarm.serve(visits.VISIT, visit, request_max=visits.REQUEST_SIZE)
     swarm.serve(doors.DESCRIPTORS, descriptors, request_max=0)
     swarm.serve(doors.ENTRY, forward, request_max=doors.ENTRY_REQUEST_MAX)
     swarm.serve(doors.EXIT, take, request_max=doors.EXIT_REQUEST_MAX)
@@ -240,6 +315,22 @@ class World:
             findings=self.findings,
         )
 
+    async def visit(
+        self,
+        boxes: Memories,
+        count: int = 1,
+        seed: int = 1,
+        *,
+        now: int = BASE,
+        **named: Sequence[int],
+    ) -> list[Outcome]:
+        """One visit with the first `count` reports, `now`; return their outcomes."""
+        outgoing = boxes.outgoing(count, now)
+        outcomes = await self.route(seed, **named).deliver(outgoing)
+        boxes.settle(outgoing.handing)
+        numbers = {report(number)[0]: Place(REPORT, number) for number in range(count)}
+        return [boxes.done.get(place, outcomes.get(one, HELD)) for one, place in numbers.items()]
+
     def addrs(self, numbers: Sequence[int]) -> tuple[str, ...]:
         return tuple(self.relays[number].addr for number in numbers)
 
@@ -285,3 +376,21 @@ class Gate:
         await trio.sleep(0.01)
         shown = self._world.descriptors(found[0])
         return DoorReply(tuple(found[0].serve(box, shown) for box in going))
+
+    async def visit(self, request: Visiting) -> VisitReply:
+        entry = await self.entry()
+        going = await request()
+        entry.requests.append(going)
+        if entry.refuses:
+            return VisitReply(entry.told(going.asked), entry.time, entry.refuses)
+        for one in going.boxes:
+            self._world.before_forwarding()
+            entry.forwarded.append(one.exit)
+            found = [relay for relay in self._world.relays if relay.id == one.exit]
+            if found and found[0].say not in ("silent", "deaf", "full"):
+                shown = self._world.descriptors(found[0])
+                entry.answers[visits.handle_of(one.box)] = found[0].serve(one.box, shown)
+            await trio.sleep(0.01)
+        if entry.slow:
+            return VisitReply((b"",) * len(going.asked), entry.time)
+        return VisitReply(entry.told(going.asked), entry.time)

@@ -21,7 +21,7 @@ from methrics.node.mine.reset import renew
 from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.periods import DAY, month_number, week_number
 from methrics.node.paths import user_paths
-from methrics.node.publish.delivery import installed
+from methrics.node.publish.due_reports import installed
 from methrics.node.report.prepare import prepare
 from methrics.node.spool.interface import SpooledType
 from methrics.node.spool.records import catalog_number

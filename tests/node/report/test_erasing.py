@@ -21,6 +21,7 @@ from methrics.node.outbox.erasures import ErasureCounts, Erasures, SignedErasure
 from methrics.node.outbox.journal import RECEIPTS_MAX, Journal
 from methrics.node.outbox.rows import ACKNOWLEDGED, DUE, STRUCK, Pace, Receipt
 from methrics.node.publish.routes import Fate
+from methrics.node.relay.visits import VISIT_BOXES
 from methrics.node.report.erasure import routes_open, sign_all, sign_erasure
 from methrics.node.report.identity import report_seed
 from methrics.node.report.pacing import GAP, WINDOW, WINDOW_MAX, spread, spread_again
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
 DAY = 86_400
 
 
-def publish(app: Shop, post: Post, reports: int = 3) -> list[Receipt]:
+def publish(app: Shop, post: Post, reports: int = 3, route: str = "relay") -> list[Receipt]:
     """Reports of views that left."""
-    app.allow()
+    app.allow(routes=("relay", "direct"))
     for size in range(reports):
         assert app.recorder.record("view", size=size * 40, color="red")
     app.clock.advance(DAY)
-    post.publish()
+    post.publish(-(-reports // VISIT_BOXES), route=route)
     with_journal = app.journal
     receipts = with_journal.receipts()
     with_journal.close()
@@ -129,12 +130,12 @@ def test_a_window_has_bounds(window: int) -> None:
 
 
 @pytest.mark.shows("NEW-3")
-def test_linkage_one_erasure_in_a_pass_and_never_with_reports(app: Shop, post: Post) -> None:
-    receipts = publish(app, post, 12)
+def test_linkage_one_erasure_in_a_direct_pass_and_never_with_reports(app: Shop, post: Post) -> None:
+    receipts = publish(app, post, 12, "direct")
     ask(app, receipts, window=DAY)
     app.recorder.record("view", color="green")
     post.opened.clear()
-    post.live(4 * DAY)
+    post.live(4 * DAY, route="direct")
     kinds = [[split(raw).kind for raw in connection] for connection in post.opened]
     assert all(len(set(connection)) == 1 for connection in kinds), "one kind per connection"
     assert all(len(one) == 1 for one in kinds if one[0] is Kind.ERASURE), "an erasure is sent alone"
@@ -142,15 +143,27 @@ def test_linkage_one_erasure_in_a_pass_and_never_with_reports(app: Shop, post: P
     assert sum(connection[0] is Kind.REPORT for connection in kinds) == 1
 
 
-def test_linkage_a_machine_that_was_off_sends_no_burst(app: Shop, post: Post) -> None:
-    receipts = publish(app, post, 20)
+def test_linkage_a_machine_that_was_off_sends_no_direct_burst(app: Shop, post: Post) -> None:
+    receipts = publish(app, post, 20, "direct")
     ask(app, receipts)
     app.clock.advance(30 * DAY)
     post.opened.clear()
-    post.publish(5)
+    post.publish(5, route="direct")
     assert len(post.opened) == 1, "one erasure leaves, and the others get new times"
-    post.live(20 * GAP[1])
+    post.live(20 * GAP[1], route="direct")
     assert len(post.erasures) == 20
+
+
+def test_linkage_erasures_take_places_of_visits_beside_reports(app: Shop, post: Post) -> None:
+    receipts = publish(app, post, 20)
+    ask(app, receipts)
+    app.clock.advance(6 * DAY)
+    app.recorder.record("view", color="green")
+    app.clock.advance(2 * DAY)
+    post.opened.clear()
+    post.publish(3)
+    assert [len(one) for one in post.opened] == [VISIT_BOXES, 21 - VISIT_BOXES, 0]
+    assert len(post.erasures) == len(set(post.erasures)) == 20
 
 
 def test_the_order_in_which_they_leave_is_not_that_of_the_reports(app: Shop, post: Post) -> None:

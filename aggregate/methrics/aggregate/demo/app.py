@@ -26,9 +26,9 @@ from methrics.node.clock import Clock, ManualClock
 from methrics.node.consent.ledger import grant
 from methrics.node.paths import Paths, user_paths
 from methrics.node.process.worker import Threads
-from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, network_route, run_publisher
+from methrics.node.publish.results import PassResult
 from methrics.node.publish.routes import Findings
 from methrics.node.record.recorder import Recorder
 from methrics.schema.errors import LocalError, MethricsError, RemoteError, UnreachableError

@@ -28,11 +28,13 @@ from methrics.node.consent.switch import ConsentSwitch
 from methrics.node.outbox.interfaces import PublisherJournal
 from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, PendingRows, Receipt
 from methrics.node.paths import user_paths
-from methrics.node.publish.delivery import ALL, PassResult
-from methrics.node.publish.publisher import PublisherSettings, pause
+from methrics.node.publish.due_reports import ALL
+from methrics.node.publish.publisher import PublisherSettings
+from methrics.node.publish.results import PassResult
 from methrics.node.publish.retries import backoff
 from methrics.node.publish.routes import Fate, outcome_of
 from methrics.node.publish.spawn import PAUSE
+from methrics.node.publish.turns import pause
 from methrics.node.record.plan import TypePlan
 from methrics.node.record.recorder import NUDGE_EVERY, Recorder
 from methrics.node.record.settings import RecorderSettings

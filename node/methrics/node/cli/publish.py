@@ -24,17 +24,12 @@ from methrics.node.outbox.found import namespaces_here
 from methrics.node.outbox.rows import Receipt
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.signals import on_stop_signal
-from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry, check_addresses, check_relays, entry_peers
 from methrics.node.publish.listing import waiting_words
+from methrics.node.publish.pass_words import clock_words, handed_words, postponed_words
 from methrics.node.publish.permission import consent_of
-from methrics.node.publish.publisher import (
-    OK,
-    PublisherSettings,
-    clock_words,
-    postponed_words,
-    run_publisher,
-)
+from methrics.node.publish.publisher import OK, PublisherSettings, run_publisher
+from methrics.node.publish.results import PassResult
 from methrics.node.publish.routes import UNREACHABLE
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.codec import decode
@@ -187,6 +182,7 @@ def _say(namespace: str, route: str, as_json: bool, result: PassResult) -> None:
     summary = {
         "made": result.made,
         "acknowledged": result.acknowledged,
+        "handed": result.handed,
         "postponed": dict(result.postponed),
         "struck": dict(result.struck),
         "erased": result.erased,
@@ -204,9 +200,9 @@ def _say(namespace: str, route: str, as_json: bool, result: PassResult) -> None:
     del summary["waiting"]
     words = [_word(name, value) for name, value in summary.items() if value]
     say(f"{namespace}: {', '.join(words) or 'nothing is due'}")
-    if sentence := postponed_words(result):
+    if sentence := handed_words(result.handed) or postponed_words(result):
         say(f"{namespace}: {sentence}")
-    if not result.acknowledged:
+    if not result.acknowledged and not result.handed:
         side = "peer" if route == "direct" else "relay"
         for addr, why in result.unusable.items():
             say(f"{namespace}: {side} {addr}: {why}")

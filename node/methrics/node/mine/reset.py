@@ -59,7 +59,8 @@ def to_burn(journal: Journal) -> Burned:
 
 def burn(journal: Journal) -> Burned:
     """Makes the next report use a new seed and a new installation week, as `renew` does. Also
-    destroys every receipt, seed and erasure, in the outbox and in a damaged outbox beside it.
+    destroys every receipt, seed and erasure, and what would open the answers to reports that were
+    handed over, in the outbox and in a damaged outbox beside it.
 
     Pending rows stay. Raises StoreError `outbox-busy` if another process keeps using the file. Then
     the old bytes may still be in the file's log, so call this again.
@@ -67,7 +68,7 @@ def burn(journal: Journal) -> Burned:
     found = to_burn(journal)
     with journal.database.transaction() as con:
         note_edit(con)
-        for table in ("report", "erasure", "old_seed"):
+        for table in ("report", "erasure", "old_seed", "handed"):
             con.execute(f"DELETE FROM {table}")
         # The next key index stays. Otherwise a running publisher could mistake a new report for an
         # old one with the same index.

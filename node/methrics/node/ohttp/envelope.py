@@ -46,6 +46,11 @@ class Sealed:
     _secret: bytes = field(repr=False)
     _cipher: Cipher = field(repr=False, default=CHACHA)
 
+    @property
+    def kept(self) -> bytes:
+        """What `open_answer` needs, to be kept until the answer comes: 64 bytes."""
+        return self._enc + self._secret
+
     def open(self, answer: bytes) -> bytes:
         """Return the response in an answer. Raises RefusedError `malformed` if it is not an answer
         to this box."""
@@ -84,6 +89,13 @@ def seal(
     head = _head(config.key_id, cipher)
     enc, context = hpke.sender(config.public, _info(head), ephemeral=ephemeral, cipher=cipher)
     return Sealed(head + enc + context.seal(message), enc, _exported(context), cipher)
+
+
+def open_answer(kept: bytes, answer: bytes) -> bytes:
+    """Return the response in an answer to the box of which `Sealed.kept` was kept. Raises
+    RefusedError `malformed` if it is not an answer to that box."""
+    enc, secret = kept[: hpke.KEY_SIZE], kept[hpke.KEY_SIZE :]
+    return Sealed(b"", enc, secret).open(answer)
 
 
 def open_box(box: bytes, keys: Mapping[int, ExitKey], *, cipher: Cipher = CHACHA) -> Opened:

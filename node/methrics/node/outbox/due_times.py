@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from methrics.node.outbox.rows import CLOCK_SLACK, ERASURE_MAX, PACE_MAX, POSTPONED_MAX
+from methrics.node.outbox.rows import CLOCK_SLACK, ERASURE_MAX, HANDED_TIME, PACE_MAX, VISIT_MAX
 
 WAITING = """
   SELECT 'event' AS source, n, catalog, type, time, due, one_in, fields, steps, NULL, 0 FROM event
@@ -14,7 +14,7 @@ WAITING = """
 """
 """A state is not due before the states of earlier periods. Otherwise its report would get the flags
 that belong to theirs."""
-REPORT_DUE = f"CASE WHEN due > ?1 + {POSTPONED_MAX} THEN time ELSE max(due, time) END"
+REPORT_DUE = f"CASE WHEN due > ?1 + {HANDED_TIME} THEN time ELSE max(due, time) END"
 ERASURE_DUE = f"CASE WHEN due > ?1 + {ERASURE_MAX} OR made > ?1 + {CLOCK_SLACK} THEN 0 ELSE due END"
 PACE_NEXT = (
     f"CASE WHEN p.last > ?1 + {CLOCK_SLACK} OR p.next > ?1 + {PACE_MAX} THEN 0 "
@@ -34,6 +34,13 @@ NEXT_DUE = (
     "GROUP BY type)) w LEFT JOIN pace p USING (type))"
 )
 """The earliest time at which anything in an outbox is due. ?1: now."""
+NEXT_VISIT = "next_visit"
+"""Name of the row of `meta` with the time of the next visit to an entry."""
+SETTLED = (
+    f"SELECT ({NEXT_DUE}), (SELECT CASE WHEN value > ?1 + {VISIT_MAX} THEN 0 ELSE value END "
+    f"FROM meta WHERE name = '{NEXT_VISIT}')"
+)
+"""The same, and the time of the next visit, NULL if none was drawn. ?1: now."""
 PENDING = f"""
 SELECT w.* FROM ({WAITING}) w LEFT JOIN pace p USING (type)
 WHERE w.due <= ?1 AND {PACE_NEXT} <= ?1 ORDER BY w.due, w.time LIMIT ?2

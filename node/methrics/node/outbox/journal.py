@@ -18,7 +18,7 @@ from operator import attrgetter
 
 from methrics.node.clock import Clock
 from methrics.node.outbox.database import Database
-from methrics.node.outbox.due_times import NEXT_DUE, PENDING, REPORT_DUE, WAITING
+from methrics.node.outbox.due_times import NEXT_DUE, PENDING, REPORT_DUE, SETTLED, WAITING
 from methrics.node.outbox.edits import note_edit
 from methrics.node.outbox.fold import ALL_TYPES, DROPPED, Fold
 from methrics.node.outbox.periods import week_start
@@ -109,7 +109,8 @@ class Journal:
             with contextlib.suppress(StoreError, OSError):
                 if not self._folded:
                     self.fold()
-                write_due(self.spools, self._next_due(), self.clock.now())
+                now = self.clock.now()
+                write_due(self.spools, *self.database.rows(SETTLED, (now,))[0], now=now)
         self._folded = False
         self.database.close()
 
@@ -150,9 +151,6 @@ class Journal:
         sent (Unix seconds); None if nothing is pending. Times that were stored while the clock
         was ahead do not count."""
         self.fold()
-        return self._next_due()
-
-    def _next_due(self) -> int | None:
         found = self.database.rows(NEXT_DUE, (self.clock.now(),))
         due: int | None = found[0][0]
         return due

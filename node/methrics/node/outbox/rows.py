@@ -32,8 +32,16 @@ INSTALL_SLACK = 35 * 86_400
 because rows may be reported that are older than the first report."""
 
 POSTPONED_MAX = 86_400
-"""Most seconds by which a failed attempt to send a report postpones it. A due time further in the
-future was stored while the clock was ahead."""
+"""Most seconds by which a failed attempt to send a report postpones it."""
+
+HANDED_TIME = 3 * 86_400
+"""Seconds for which the answer to a report or erasure is awaited that was handed to an entry. Then
+it is due again. A due time of a report further in the future was stored while the clock was
+ahead."""
+
+VISIT_MAX = 12 * 3600
+"""Most seconds from one visit to the next. A stored time of the next visit further in the future
+was drawn while the clock was ahead."""
 
 ERASURE_MAX = 150 * 86_400
 """Most seconds until a requested erasure is due. The erasures of all receipts that an outbox keeps
@@ -103,7 +111,7 @@ class Receipt:
     def due_at(self, now: int) -> int:
         """Returns `due`, or the report's own time if that is later (no receiver accepts it before)
         or if `due` was stored while the clock was ahead."""
-        return self.time if self.due > now + POSTPONED_MAX else max(self.due, self.time)
+        return self.time if self.due > now + HANDED_TIME else max(self.due, self.time)
 
     @property
     def may_have_left(self) -> bool:

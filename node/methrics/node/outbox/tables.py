@@ -77,7 +77,17 @@ CREATE TABLE record (raw BLOB PRIMARY KEY, relays INTEGER NOT NULL);
 UPDATE report SET id = report_id(raw, id);
 """
 
-STEPS = (_FIRST, _ERASURES, _PERIODS, _SALTS, _SPOOLS, _RECORDS)
+# `handed`: the boxes of visits, also empty ones (`kind` is ''), until they are answered and the
+# item in them is settled. `idx`: the key index of the report, or of the erasure's report. `asked`:
+# when an answer was asked for last. `said`: the exit's answer, if the item is not settled by it.
+_VISITS = """
+CREATE TABLE handed (
+  handle BLOB PRIMARY KEY, secret BLOB NOT NULL, entry TEXT NOT NULL, exit BLOB NOT NULL,
+  kind TEXT NOT NULL, idx INTEGER NOT NULL, handed INTEGER NOT NULL, asked INTEGER NOT NULL,
+  said TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+"""
+
+STEPS = (_FIRST, _ERASURES, _PERIODS, _SALTS, _SPOOLS, _RECORDS, _VISITS)
 """SQL scripts. The first makes the tables of layout version 1 in an empty file; each later one
 upgrades a file by one version."""
 

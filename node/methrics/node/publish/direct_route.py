@@ -76,7 +76,8 @@ class DirectRoute:
         """See `Route`. The catalog follows the bundles, for peers that lack it."""
         outcomes = {item_id: Outcome(Fate.RETRY, UNREACHABLE) for item_id, _ in outgoing.items}
         await self._connect(outgoing.topic)
-        about, sent = split(outgoing.catalog).id, False
+        (catalog,) = outgoing.catalogs
+        about, sent = split(catalog).id, False
         with contextlib.suppress(UnreachableError):
             for chunk in chunks(outgoing.items):
                 going: list[bytes] = []
@@ -87,7 +88,7 @@ class DirectRoute:
                 for item_id, _ in chunk:
                     outcomes[item_id] = outcome_of(Reason.OK) if item_id in going else HELD
             if sent:
-                await self._swarm.publish(outgoing.topic, pack_notice(outgoing.catalog))
+                await self._swarm.publish(outgoing.topic, pack_notice(catalog))
         if sent:
             await trio.sleep(self._settle)
         return outcomes

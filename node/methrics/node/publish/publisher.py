@@ -22,34 +22,38 @@ from functools import partial
 
 import trio
 
-from methrics.node.clock import Clock, Entropy, system_entropy
+from methrics.node.clock import Clock, Entropy, Rng, system_entropy, system_rng
 from methrics.node.consent.known_hops import save_hops
-from methrics.node.durations import about
 from methrics.node.outbox.erasures import Erasures
+from methrics.node.outbox.handed import HandedBoxes
 from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.records import Records
+from methrics.node.outbox.rows import VISIT_MAX
 from methrics.node.paths import Paths
 from methrics.node.process.exits import quiet_logger
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import Threads, Worker
 from methrics.node.publish.child import reachable
-from methrics.node.publish.delivery import Delivery, OpenRoute, PassResult
+from methrics.node.publish.delivery import DIRECT, Delivery, OpenRoute
 from methrics.node.publish.doors.opening import open_doors
 from methrics.node.publish.entries import Offer
 from methrics.node.publish.entry import Entry, entry_peers, is_url
 from methrics.node.publish.kept_entry import EntryFile
-from methrics.node.publish.listing import Listing, waiting_words
+from methrics.node.publish.listing import Listing
 from methrics.node.publish.own_relays import own_relays
+from methrics.node.publish.pass_words import finding
 from methrics.node.publish.permission import consent_of
+from methrics.node.publish.results import PassResult
 from methrics.node.publish.routes import Findings, Route
+from methrics.node.publish.schedule import GAP
 from methrics.node.publish.status import write_status
+from methrics.node.publish.turns import DirectTurns, Turns, VisitTurns
 from methrics.node.publish.way_route import WayRoute
 from methrics.node.publish.ways import names_of
 from methrics.node.report.epsilon import epsilon_meter
 from methrics.node.report.route_names import ROUTES
 from methrics.node.report.threshold.keeping import threshold_meter
 from methrics.schema.errors import ConfigError, LocalError, MethricsError, StoreError
-from methrics.schema.wire.limits import EARLY_MAX
 
 OK, LOCAL, NETWORK = 0, 3, 4
 
@@ -73,12 +77,15 @@ class PublisherSettings:
     entry: Entry = field(default_factory=Entry)
     """The relays or peers that get the reports."""
     once: bool = False
-    """Whether to end after one pass."""
+    """Whether to make one pass now, and then end."""
     idle: float = 300.0
-    """The publisher ends if no report is due within this many seconds. It does not end sooner,
+    """The publisher ends if the next pass is not within this many seconds. It does not end sooner,
     because each start costs a second of processor time."""
     poll: float = POLL
     """Most seconds for which the publisher waits before it reads the outbox again."""
+    gap: tuple[float, float] = GAP
+    """Least and most seconds from one visit to an entry to the next; only tests and demos replace
+    them."""
 
     @property
     def known(self) -> int:
@@ -97,7 +104,8 @@ class PublisherSettings:
         return Offer(user=named, urls_only=light)
 
     def check(self) -> None:
-        """Raises ConfigError if the route is unknown, or if it has no relay or no peer to use."""
+        """Raises ConfigError if the route is unknown, if it has no relay or no peer to use, or if
+        the gap between visits is impossible."""
         if self.route not in ROUTES:
             raise ConfigError(
                 "unknown-route", f"no such route: {self.route}", f"one of {', '.join(ROUTES)}"
@@ -113,6 +121,10 @@ class PublisherSettings:
                 "no-peer",
                 "no peer is known, so nothing can be sent directly",
                 "set METHRICS_PEERS, or give --peer ADDRESS",
+            )
+        if not 0 <= self.gap[0] <= self.gap[1] <= VISIT_MAX:
+            raise ConfigError(
+                "bad-gap", "the gap between two visits is wrong", f"0 to {VISIT_MAX} seconds"
             )
 
 
@@ -159,14 +171,15 @@ async def run_publisher(
     worker: Worker | None = None,
     on_pass: Callable[[PassResult], None] | None = None,
     entropy: Entropy = system_entropy,
+    timing: Rng | None = None,
 ) -> int:
-    """Send the due reports and erasures of `namespace` until none is due soon; return the exit
-    code.
+    """Send the due reports and erasures of `namespace` until nothing is to be done soon; return the
+    exit code.
 
-    `open_route` replaces the network in tests. `entropy` draws the salts of the keys, `rng` all
-    else; only simulations replace them. `on_pass` is called with the result of every pass. May be
-    cancelled at any point; a later publisher continues where this one stopped. Raises ConfigError
-    if `settings.check` fails.
+    `open_route` replaces the network in tests. `entropy` draws the salts of the keys, `timing` the
+    times of the visits, `rng` all else; only simulations replace them. `on_pass` is called with the
+    result of every pass. May be cancelled at any point; a later publisher continues where this one
+    stopped. Raises ConfigError if `settings.check` fails.
     """
     settings.check()
     clock = clock or Clock()
@@ -191,6 +204,7 @@ async def run_publisher(
     delivery = Delivery(
         journal,
         Erasures(journal),
+        HandedBoxes(journal),
         Listing(Records(journal), lambda: findings.sources or settings.known, clock),
         consent_of(paths, namespace, settings.route, clock),
         open_route or network_route(paths, settings, findings, clock=clock, rng=rng, worker=worker),
@@ -202,9 +216,14 @@ async def run_publisher(
         entropy=entropy,
         looks=settings.once,
     )
+    turns: Turns = (
+        DirectTurns(journal, clock, settings)
+        if settings.route == DIRECT
+        else VisitTurns(journal, clock, settings, timing or system_rng())
+    )
     try:
         tell = partial(_tell, paths, namespace, findings, on_pass)
-        return await _passes(delivery, journal, settings, clock, worker, tell)
+        return await _passes(delivery, turns, settings, worker, tell)
     finally:
         journal.close()
         lock.release()
@@ -232,77 +251,33 @@ def _tell(
 
 async def _passes(
     delivery: Delivery,
-    journal: Journal,
+    turns: Turns,
     settings: PublisherSettings,
-    clock: Clock,
     worker: Worker,
     tell: Callable[[PassResult], None],
 ) -> int:
     logged: set[str] = set()
-    while True:
-        result = await delivery.publish_due()
-        tell(result)
-        if result.failed is not None and result.failed.code not in logged:
-            logged.add(result.failed.code)
-            _log.warning("%s", result.failed)
-        code = exit_code(result)
-        if settings.once or isinstance(result.failed, LocalError):
-            return code
-        try:
-            due = await worker(journal.next_due)
-        except StoreError:
-            return LOCAL
-        wait = pause(result, due, clock.now(), settings)
-        if wait is None:
-            return code
-        await trio.sleep(wait)
-
-
-def finding(result: PassResult) -> str | None:
-    """Return the line that says what was wrong in a pass, "" if it worked, None if it had nothing
-    to do (pure)."""
-    if result.failed is not None:
-        return f"{result.failed.code}: {result.failed}"
-    if words := clock_words(result.clock_ahead):
-        return f"clock: {words}"
-    if result.waiting:
-        reason, _ = result.waiting.most_common(1)[0]
-        return f"{reason}: {waiting_words(result.waiting)}"
-    if words := postponed_words(result):
-        return f"postponed: {words}"
-    if result.struck["revoked"] and not result.acknowledged:
-        return "revoked: the app's owner has revoked the reports' event type; they were not sent"
-    return "" if result.acknowledged or result.erased else None
-
-
-def postponed_words(result: PassResult) -> str:
-    """Return a sentence about a pass in which nothing was accepted and something has to be tried
-    again, "" for any other pass."""
-    if not result.postponed or result.acknowledged:
-        return ""
-    return "no relay or peer accepted the reports; they are tried again later"
-
-
-def clock_words(ahead: int) -> str:
-    """Return a sentence for a person whose clock is `ahead` seconds ahead of the relays' clocks
-    (negative: behind); "" if receivers accept the difference."""
-    if abs(ahead) <= EARLY_MAX:
-        return ""
-    side = "ahead of" if ahead > 0 else "behind"
-    return f"your clock seems to be {about(ahead)} {side} the relay's"
-
-
-def pause(
-    result: PassResult, due: int | None, now: int, settings: PublisherSettings
-) -> float | None:
-    """Return the seconds until the next pass, or None if the publisher is to end (pure).
-
-    `due`: when the next row or report is due (unix seconds), or None if there is none.
-    """
-    wait = float("inf") if due is None else due - now
-    if wait <= 0 and not (result.made or result.acknowledged or result.struck):
-        return None  # what is due may not be sent now (consent, route), so running on is useless
-    return None if wait > settings.idle else min(settings.poll, max(1.0, wait))
+    code = OK
+    try:
+        while True:
+            if settings.once or await worker(turns.due):
+                await worker(turns.begin)
+                result = await delivery.publish_due()
+                await worker(partial(turns.end, result))
+                tell(result)
+                if result.failed is not None and result.failed.code not in logged:
+                    logged.add(result.failed.code)
+                    _log.warning("%s", result.failed)
+                code = exit_code(result)
+                if settings.once or isinstance(result.failed, LocalError):
+                    return code
+            wait = await worker(turns.wait)
+            if wait is None:
+                return code
+            await trio.sleep(wait)
+    except StoreError as error:
+        _log.warning("%s", error)
+        return LOCAL
 
 
 def exit_code(result: PassResult) -> int:
@@ -310,7 +285,8 @@ def exit_code(result: PassResult) -> int:
     if isinstance(result.failed, LocalError):
         return LOCAL
     held = result.postponed or result.waiting
-    if result.failed is not None or (held and not result.acknowledged):
+    taken = result.acknowledged or result.handed
+    if result.failed is not None or result.visited is False or (held and not taken):
         return NETWORK
     return OK
 

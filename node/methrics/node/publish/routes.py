@@ -1,10 +1,10 @@
 """The routes over which reports reach their topic, and the outcome for each report.
 
-`RelayRoute` (the default) seals every item for up to two relays: the relays see this machine's
-address, and the topic sees only theirs. `DirectRoute` publishes on the topic itself, so its peers
-see this machine's address; it needs a consent of its own. Sending an item twice does no harm,
-because its id is a hash of its content: an item that was not acknowledged may be sent again, over
-any route.
+`WayRoute` (the default) makes visits to an entry and seals every item for an exit: the entry sees
+this machine's address, and the exit the content. `DirectRoute` publishes on the topic itself, so
+its peers see this machine's address; it needs a consent of its own. Sending an item twice does no
+harm, because its id is a hash of its content: an item that was not acknowledged may be sent again,
+over any route.
 
 A connection may take long to make, and consent may be withdrawn meanwhile. So a route asks
 `Outgoing.leave` immediately before the bytes of an item leave, for each relay and each bundle.
@@ -38,6 +38,8 @@ class Fate(StrEnum):
     """Several relays said that they will never accept the item."""
     HELD = "held"
     """`Outgoing.leave` did not let the item leave."""
+    HANDED = "handed"
+    """An entry has the item; the answer comes at a later visit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +60,14 @@ def ignore_time(_time: int) -> None:
 class Outgoing:
     """Items of one namespace that a route is to deliver.
 
-    `items`: pairs of (id, exact bytes), for `topic`. `catalog`: the bytes of their catalog, which
-    is also sent if the receiver may not know it, and so are `records`, which list it and on which
-    two relays agreed. `leave`: asked immediately before bytes leave; from then on others may have
-    the items.
-    `told`: called with each relay's time (unix seconds).
+    `items`: pairs of (id, exact bytes), for `topic`. `catalogs`: the bytes of their catalogs, which
+    are also sent if the receiver may not know them, and so are `records`, which list them and on
+    which two relays agreed. `leave`: asked immediately before bytes leave; from then on others may
+    have the items. `told`: called with each relay's time (unix seconds).
     """
 
     topic: str
-    catalog: bytes
+    catalogs: tuple[bytes, ...]
     items: tuple[tuple[bytes, bytes], ...]
     leave: Leave = leave_all
     told: Callable[[int], None] = ignore_time

@@ -21,6 +21,7 @@ from methrics.node.publish.ways import (
     Named,
     exits,
     listed_witness,
+    name_of,
     witnesses,
 )
 from methrics.schema.errors import RefusedError, RemoteError, UnreachableError
@@ -62,6 +63,11 @@ class Visit:
     """The clocks of the exits that answered, by id."""
     broken: bool = False
     """Whether the entry stopped answering."""
+
+    @property
+    def name(self) -> str:
+        """The name of the entry."""
+        return name_of(self.door.addr)
 
     async def enter(self, now: int, rng: random.Random) -> None:
         """Ask the entry for the relays that it knows, and two exits whether they know the same. If

@@ -1,9 +1,10 @@
 """The route over two relays: the entry sees this machine's address, the exit what a box contains.
 
-Each pass uses one entry, the kept one (`entries`). Every report or erasure is one box of a constant
-size for an exit drawn for it alone (`ways`), and boxes leave in random order, so that no exit sees
-which came together. Another exit is tried, through the same entry, only if the first gave no answer
-or refused. Only what two relays show alike is used of what the entry says about others.
+Each pass is one visit to one entry, the kept one (`entries`). It hands over a constant number of
+boxes of a constant size, each for an exit drawn for it alone (`ways`), in random order. Reports and
+erasures are in some of them; the others are empty. The entry spreads the boxes over hours, so most
+answers come at later visits (`handing`). Only what two relays show alike is used of what the entry
+says about others.
 """
 
 from __future__ import annotations
@@ -14,11 +15,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
-import trio
-
 from methrics.node.clock import Clock
 from methrics.node.ohttp import inner
-from methrics.node.ohttp.inner import Answer
 from methrics.node.process.worker import Worker
 from methrics.node.publish.doors.interface import Door
 from methrics.node.publish.entries import (
@@ -31,44 +29,23 @@ from methrics.node.publish.entries import (
     note_silence,
 )
 from methrics.node.publish.found_hops import hops_of
-from methrics.node.publish.leaving import HeldError, leaving
-from methrics.node.publish.routes import (
-    BY_CLOCK,
-    HELD,
-    UNREACHABLE,
-    Fate,
-    Findings,
-    Outcome,
-    Outgoing,
-    merge,
-    outcome_of,
-)
+from methrics.node.publish.handing import LACKING, handing_of
+from methrics.node.publish.handover import Handover
+from methrics.node.publish.routes import UNREACHABLE, Fate, Findings, Outcome, Outgoing
 from methrics.node.publish.standing import heads_of
-from methrics.node.publish.visit import Asked, Visit
-from methrics.node.publish.ways import WORDS, KnownRelay, Named, draw_exit, spread
+from methrics.node.publish.visit import Visit
+from methrics.node.publish.ways import WORDS, KnownRelay, Named, spread
 from methrics.schema.errors import ConfigError, RemoteError
 from methrics.schema.wire.topic import parse_topic
 from methrics.schema.wire.verdict import Reason
 
 T = TypeVar("T")
 
-Pair = tuple[bytes, bytes]
-"""The id and the exact bytes of an item."""
-
-EXITS_TRIED = 3
-"""Most exits that are tried for one box in one pass: each that answers learns its content."""
-
 RECORDS_ASKED = 2
 """Exits that are asked for the records of a topic."""
 
-BOXES_AT_ONCE = 4
-"""Boxes that wait for an answer at the same time, so that a batch does not take minutes."""
-
 NOT_CARRIED = "no relay that it knows carries this app"
 """Says that an entry answers, but knows no exit of the namespace's topic."""
-
-_ELSEWHERE = BY_CLOCK | {Reason.QUOTA, Reason.FOREIGN}
-"""Reasons of a refusal for which another exit is tried."""
 
 
 class Keep(Protocol):
@@ -81,7 +58,7 @@ class Keep(Protocol):
 
 
 class WayRoute:
-    """Sends every item in a box of its own through the kept entry to an exit.
+    """Sends every item in a box of its own through the kept entry to an exit, at one visit.
 
     `open_door` returns the door of an entry. `offer`: the addresses from which an entry may be
     drawn. `findings` is filled while it works.
@@ -150,69 +127,33 @@ class WayRoute:
                     await visit.ask(exit_, inner.BOX, raw)
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
-        """See `Route`. An item for which no exit gave an answer is tried again in a later pass."""
+        """See `Route`. Makes one visit, with at most `VISIT_BOXES` items; it is the same for those
+        that see it if there are none. What the entry tells about earlier boxes is put into
+        `VisitOutgoing.handing`."""
+        handing = handing_of(outgoing, self._clock.now())
         outcomes = {item_id: Outcome(Fate.RETRY, UNREACHABLE) for item_id, _ in outgoing.items}
         visit, pool = await self._pool(outgoing.topic)
         if visit is None:
+            handing.failed = True
             return outcomes
         outgoing.told(visit.time)
-        waiting = self._rng.sample(outgoing.items, len(outgoing.items))
-
-        async def work() -> None:
-            while waiting:
-                item = waiting.pop()
-                outcomes[item[0]] = await self._deliver(visit, pool, item, outgoing)
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(min(BOXES_AT_ONCE, len(waiting))):
-                nursery.start_soon(work)
+        handover = Handover(visit, outgoing, handing, self._rng)
+        try:
+            outcomes |= await handover.make(pool)
+            # Only an entry that spreads nothing brings such an answer within the same visit.
+            again = tuple(one for one in outgoing.items if outcomes[one[0]].reason in LACKING)
+            if again:
+                handover = Handover(visit, replace(outgoing, items=again), handing, self._rng)
+                outcomes |= await handover.make(pool)
+            silent = handing.silent(visit.name)
+        except RemoteError as error:
+            self.findings.unusable[visit.door.addr] = error.message
+            outcomes |= handover.unanswered
+            handing.failed = silent = True
+        await self._changed(partial(self._note, visit, silent))
         for time in visit.times.values():
             outgoing.told(time)
         return outcomes
-
-    async def _deliver(
-        self, visit: Visit, pool: Sequence[KnownRelay], item: Pair, outgoing: Outgoing
-    ) -> Outcome:
-        """Deliver one item: to the first drawn exit, or to another one if that one gave no answer
-        or refused."""
-        outcomes, without, again = list[Outcome](), set[bytes](), 0
-        try:
-            while len(without) < EXITS_TRIED:
-                exit_ = draw_exit(pool, self._rng, visit.dead | without)
-                if exit_ is None:
-                    break
-                without.add(exit_.id)
-                asked = await self._hand(visit, exit_, item, outgoing)
-                again = max(again, asked.again)
-                if asked.answer is None:
-                    continue
-                found = _outcome(asked.answer)
-                outcomes.append(found)
-                if found.fate is not Fate.REFUSED and asked.answer.reason not in _ELSEWHERE:
-                    break
-        except HeldError:
-            return merge(outcomes) if outcomes else HELD
-        except RemoteError as error:
-            self.findings.unusable[visit.door.addr] = error.message
-        return merge(outcomes) if outcomes else Outcome(Fate.RETRY, UNREACHABLE, again)
-
-    async def _hand(self, visit: Visit, exit_: KnownRelay, item: Pair, outgoing: Outgoing) -> Asked:
-        """Hand an item to an exit, and the record or the catalog if it lacks them."""
-        item_id, raw = item
-
-        async def leave() -> None:
-            await leaving({item_id: raw}, outgoing.leave)
-
-        asked = await visit.ask(exit_, inner.BOX, raw, leave)
-        for reason, notices in (
-            (Reason.UNLISTED, outgoing.records),
-            (Reason.UNKNOWN_CATALOG, (*outgoing.records, outgoing.catalog)),
-        ):
-            if asked.answer is not None and asked.answer.reason is reason and notices:
-                for notice in notices:
-                    await visit.ask(exit_, inner.BOX, notice)
-                asked = await visit.ask(exit_, inner.BOX, raw, leave)
-        return asked
 
     async def _pool(self, topic: str) -> tuple[Visit | None, Sequence[KnownRelay]]:
         """Return the visit of this pass and the exits of the topic; no visit if no entry can be
@@ -243,7 +184,9 @@ class WayRoute:
                 self.findings.unusable[entry.address] = error.message
                 await self._changed(partial(self._silent, entry))
                 continue
-            await self._changed(partial(self._answered, entry, visit))
+            if not entry.silent:
+                # One that brought no answers at earlier visits has to make a visit first.
+                await self._changed(partial(self._note, visit, False))
             return visit
         return None
 
@@ -263,15 +206,11 @@ class WayRoute:
     def _silent(self, entry: KeptEntry, kept: KeptEntries) -> tuple[KeptEntries, None]:
         return note_silence(kept, entry.address, self._clock.now()), None
 
-    def _answered(
-        self, entry: KeptEntry, visit: Visit, kept: KeptEntries
-    ) -> tuple[KeptEntries, None]:
-        kept = note_answer(kept, entry.address)
+    def _note(self, visit: Visit, silent: bool, kept: KeptEntries) -> tuple[KeptEntries, None]:
+        """Note whether the entry serves, and which other ones are known now."""
+        address = visit.door.addr
+        if silent:
+            return note_silence(kept, address, self._clock.now()), None
+        kept = note_answer(kept, address)
         entries = [one.addresses[0] for one in visit.known if "entry" in one.roles]
         return note_found(kept, entries, self._rng), None
-
-
-def _outcome(answer: Answer) -> Outcome:
-    """Return the outcome that follows from an exit's answer to an item."""
-    again = (answer.again or 0) if answer.reason is Reason.QUOTA else 0
-    return replace(outcome_of(answer.reason), again=again)

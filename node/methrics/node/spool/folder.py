@@ -1,7 +1,7 @@
 """The files of a spool folder: their names, their locks, and when a report may be due.
 
     <data>/<namespace>/outbox.db             the SQLite file, which apps do not open
-    <data>/<namespace>/due                   the earliest time at which something is due
+    <data>/<namespace>/due                   when a publisher is needed next
     <data>/<namespace>/spool/<name>.events   frames appended by one process, which holds its lock
     <data>/<namespace>/spool/<name>.slots    counts and states of the same process
     <data>/<namespace>/spool/<id>.catalog    a catalog that records refer to
@@ -33,6 +33,9 @@ FIRST = b"M"
 
 STALE = 86_400
 """Seconds. See above."""
+
+VISIT = b"visit"
+"""Ends a stored time that is the one of the next visit."""
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -125,49 +128,58 @@ def _due_file(folder: str) -> str:
 
 
 def read_due(folder: str, now: int) -> int | None:
-    """Returns the earliest time (Unix seconds) at which a report or erasure of this outbox may be
-    due; None if nothing is pending. A time that is not known counts as due now: it was never
-    written, cannot be read, or was written more than STALE seconds before `now` (or after it), so
-    that it may lack what a killed process recorded."""
+    """Returns when a publisher is needed next (Unix seconds): at the next visit to an entry, or
+    else at the earliest time at which a report or erasure of this outbox may be due; None if
+    nothing is pending. A time that is not known counts as due now: it was never written, cannot be
+    read, or was written more than STALE seconds before `now` (or after it), so that it may lack
+    what a killed process recorded."""
+    return _read_due(folder, now)[0]
+
+
+def _read_due(folder: str, now: int) -> tuple[int | None, bool]:
+    """Returns the time, and whether it is that of a visit."""
     try:
         # A pipe in its place must not be waited for.
         fd = os.open(_due_file(folder), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         pass_on(error)
-        return now
+        return now, False
     try:
-        due, _, written = os.read(fd, 64).partition(b" ")
+        due, written, *visit = [*os.read(fd, 64).split(b" "), b""][:3]
     except OSError as error:
         pass_on(error)
-        return now
+        return now, False
     finally:
         os.close(fd)
     if not written.isdigit() or not 0 <= now - int(written) <= STALE:
-        return now
+        return now, False
     if due == b"-":
-        return None
-    return int(due) if due.isdigit() else now
+        return None, False
+    return (int(due), visit == [VISIT]) if due.isdigit() else (now, False)
 
 
-def write_due(folder: str, due: int | None, now: int) -> None:
-    """Stores the earliest time at which something is due, and that this was so `now` (both Unix
-    seconds). Raises OSError."""
+def write_due(folder: str, due: int | None, visit: int | None = None, *, now: int) -> None:
+    """Stores the earliest time at which something is due, or in its place the time of the next
+    visit, if one was drawn, and that this was so `now` (Unix seconds). Raises OSError."""
     path = _due_file(folder)
     temporary = temporary_name(path)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    when = due if visit is None else visit
     try:
-        os.write(fd, b"%s %d" % (b"-" if due is None else b"%d" % max(0, due), max(0, now)))
+        text = b"%s %d" % (b"-" if when is None else b"%d" % max(0, when), max(0, now))
+        os.write(fd, text if visit is None else text + b" " + VISIT)
     finally:
         os.close(fd)
     os.replace(temporary, path)
 
 
 def lower_due(folder: str, due: int, now: int) -> None:
-    """Stores `due` if it is earlier than the stored time. Raises no error of its own: a time
-    that is not stored only delays the publisher, by at most STALE seconds."""
+    """Stores `due` if it is earlier than the stored time. The time of a visit stays: it does not
+    depend on what is due. Raises no error of its own: a time that is not stored only delays the
+    publisher, by at most STALE seconds."""
     try:
-        known = read_due(folder, now)
-        if known is None or due < known:
-            write_due(folder, due, now)
+        known, visit = _read_due(folder, now)
+        if not visit and (known is None or due < known):
+            write_due(folder, due, now=now)
     except OSError as error:
         pass_on(error)

@@ -297,7 +297,7 @@ class Spool:
             # The commands find an app by this file. SQLite takes an empty file for a new database.
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             os.close(os.open(self.outbox, flags, 0o600))
-            write_due(self.folder, None, self._clock.now())
+            write_due(self.folder, None, now=self._clock.now())
         if used_bytes(self.folder) >= self._folder_max:
             raise full_error(self.folder, "what was recorded is not published")
         for catalog, raw in self._catalogs.items():
