@@ -174,7 +174,7 @@ an install to three entries, not further.
 
 ## On the way over two hops, with many installs
 
-`python tools/linkage_crowd.py --write` writes these tables: 600 installs for 45 days, so far one seed,
+`python tools/linkage_crowd.py --write` writes these tables: 600 installs for 45 days, one seed,
 with the recorder and the outbox of the real code and a model of visits, entry and exits
 (`tools/linkage_way.py`). Each visit has 16 boxes; the entry spreads them over 6 hours, and each
 report rests at one of five exits until the next UTC day. A classifier that learnt from half of the

@@ -16,7 +16,8 @@ from methrics.aggregate.simulate.population import Profile, invent, visits
 from methrics.aggregate.simulate.settings import Settings
 from methrics.aggregate.simulate.transport import answer
 from methrics.node.outbox.rows import ACKNOWLEDGED, Receipt
-from methrics.node.publish.delivery import PassResult
+from methrics.node.publish.results import PassResult
+from methrics.node.publish.schedule import GAP
 from methrics.node.record.plan import TypePlan
 from methrics.node.record.recorder import Recorder
 from methrics.node.relay.mixer import MixLimits, draw_rest
@@ -32,7 +33,7 @@ from methrics.schema.wire.verdict import Reason
 EXITS = 5
 """Exits among which each box draws one, as in tools/ways.py."""
 
-HOUR = 3600
+
 WINDOW = MixLimits().batch_window
 
 
@@ -41,7 +42,7 @@ class Way:
     """The numbers of the way, in seconds. The defaults are those of the real code; others switch
     a protection off."""
 
-    gap: tuple[float, float] = (4 * HOUR, 12 * HOUR)
+    gap: tuple[float, float] = GAP
     """Least and most time from one visit to the next."""
     spread: float = SpreadLimits().spread
     """Time over which the entry spreads the boxes of a visit."""
