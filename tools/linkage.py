@@ -174,12 +174,12 @@ an install to three entries, not further.
 
 ## On the way over two hops, with many installs
 
-`python tools/linkage_crowd.py --write` writes these tables: 600 installs for 45 days, one seed,
+`python tools/linkage_crowd.py --write` writes these tables: 600 installs for 45 days, four seeds,
 with the recorder and the outbox of the real code and a model of visits, entry and exits
 (`tools/linkage_way.py`). Each visit has 16 boxes; the entry spreads them over 6 hours, and each
 report rests at one of five exits until the next UTC day. A classifier that learnt from half of the
 installs orders all pairs of reports of the other half. The average precision is the mean share of
-right pairs among those that it names. A
+right pairs among those that it names. Numbers in brackets are the lowest and the highest seed; a
 gain has its 95 % interval from a bootstrap over installs. Who sees the exits sees all of them
 together, and the topic.
 
