@@ -21,7 +21,7 @@ from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.publish.routes import Route
 from methrics.node.publish.watching import WATCH_EVERY
-from methrics.node.relay import doors
+from methrics.node.relay import doors, visits
 from methrics.node.relay.doors import Descriptors, DoorReply
 
 pytestmark = pytest.mark.wire
@@ -49,6 +49,16 @@ class Gated(Relay):
             await self.finish.wait()
         return doors.encode_reply(DoorReply(answers))
 
+    async def visit(self, _peer: PeerId, body: bytes) -> bytes:
+        before = len(self.items)
+        asked = visits.decode_visit_request(body)
+        for one in asked.boxes:
+            self.answers[visits.handle_of(one.box)] = self.serve(one.box, [self.descriptor()])
+        if len(self.items) > before:
+            self.handed.set()
+            await self.finish.wait()
+        return visits.encode_visit_reply(visits.VisitReply(self.told(asked.asked), self.time))
+
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[tuple[Gated, str]]:
@@ -56,6 +66,7 @@ async def serving() -> AsyncIterator[tuple[Gated, str]]:
     async with open_swarm(listen=["/ip4/127.0.0.1/tcp/0"], seed=relay.seed) as swarm:
         relay.addr = swarm.addrs[0]
         swarm.serve(doors.DESCRIPTORS, relay.describe, request_max=0)
+        swarm.serve(visits.VISIT, relay.visit, request_max=visits.REQUEST_SIZE)
         swarm.serve(doors.ENTRY, relay.forward, request_max=doors.ENTRY_REQUEST_MAX)
         yield relay, relay.addr
 
