@@ -305,8 +305,7 @@ class Relay:
         if await self._handed(mixed.topic, mixed.bundle):
             self.statistics.bundles += 1
             self.statistics.published += len(mixed.items)
-            self._store.later(Changes(drops={item_id for item_id, _ in mixed.items}))
-            await self._store.flush()
+            self._store.left({item_id for item_id, _ in mixed.items})
             return
         _log.warning("no peer of %s took a bundle; keeping its items", mixed.topic)
         self.mixer.put_back(mixed, trio.current_time())

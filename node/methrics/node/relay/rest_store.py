@@ -33,6 +33,10 @@ commit can be made meanwhile."""
 FLUSH_WITHIN = 1.0
 """Most seconds until what nobody waits for is committed."""
 
+LEAVES_WITHIN = 5.0
+"""Seconds for which an item stays on disk after it was handed to the network, which sends it a
+moment later. If the process is killed meanwhile, it is published again, and stored once."""
+
 ERASED_MAX = 500_000
 """Most erased reports that are remembered, about 100 bytes of memory and 50 of disk each. Half of
 them may be of erasures that came on topics, which strangers can make at no cost."""
@@ -58,6 +62,8 @@ class RestStore:
         self._worker = (worker or Threads(1)) if self.durable else inline
         self._commits = GroupCommit(self._write)
         self._later = Changes()
+        self._leaving: list[tuple[float, set[bytes]]] = []
+        self._handed = trio.Event()
         self._untidy = True
         self._silent = -math.inf
         self._dirty = trio.Event()
@@ -98,6 +104,23 @@ class RestStore:
         self.erased.update(changes.erased)
         self._dirty.set()
 
+    def left(self, ids: set[bytes]) -> None:
+        """Drop items that were handed to the network, once they must have left."""
+        self._leaving.append((trio.current_time() + LEAVES_WITHIN, ids))
+        self._handed.set()
+
+    def _drop_left(self, until: float) -> None:
+        while self._leaving and self._leaving[0][0] <= until:
+            self.later(Changes(drops=self._leaving.pop(0)[1]))
+
+    async def _watch_leaving(self) -> None:
+        while True:
+            await self._handed.wait()
+            await trio.sleep(LEAVES_WITHIN)
+            self._drop_left(trio.current_time())
+            if not self._leaving:
+                self._handed = trio.Event()
+
     async def flush(self) -> None:
         """Commit what waits, if possible; if not, it goes on waiting."""
         with contextlib.suppress(StoreError):
@@ -107,6 +130,7 @@ class RestStore:
         """Commit what nobody waits for, and remove traces, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._flush)
+            nursery.start_soon(self._watch_leaving)
             nursery.start_soon(self._tidy)
 
     async def _flush(self) -> None:
@@ -146,6 +170,7 @@ class RestStore:
     async def close(self) -> None:
         """Commit what waits, remove traces, and close the file."""
         with trio.CancelScope(shield=True):
+            self._drop_left(math.inf)
             await self.flush()
             await self.tidy()
             async with self._commits.using:
