@@ -22,6 +22,7 @@ import trio
 
 import methrics.node.network.libp2p
 from methrics.node.clock import Clock
+from methrics.node.outbox.handed import HandedBoxes
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.publish.entry import Entry
@@ -31,7 +32,14 @@ from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.schema.catalog.catalog import Catalog, load
 
-STEPS = ((Journal, "journal"), (Journal, "attempt"), (WayRoute, "deliver"), (Journal, "mark"))
+STEPS = (
+    (Journal, "journal"),
+    (Journal, "attempt"),
+    (WayRoute, "deliver"),
+    (HandedBoxes, "hand"),
+    (Journal, "mark"),
+    (HandedBoxes, "forget"),
+)
 """The steps that a publisher prints, each just before it takes the step."""
 
 
