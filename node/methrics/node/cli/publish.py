@@ -55,7 +55,7 @@ from methrics.schema.wire.limits import REPORT_MAX
     help="For --route direct, a peer of the topic; repeatable. Default: METHRICS_PEERS.",
 )
 @route_option("direct: without a relay, so that peers see your address; only types that allow it.")
-@click.option("--once", is_flag=True, help="Send what is due now, then end (for cron).")
+@click.option("--once", is_flag=True, help="Make one visit now, then end (for cron).")
 @json_option("Print a JSON object for each report sent.")
 @HOME
 @click.pass_context
@@ -72,7 +72,8 @@ def publish(
 ) -> None:
     """Send the reports that are due, of every app or only of the chosen apps.
 
-    Only reports that you agreed to are sent. Without --once this goes on until Ctrl-C or SIGTERM.
+    Only reports that you agreed to are sent. They leave at visits, about three a day, at most 16 at
+    each; their answers come at later visits. Without --once this goes on until Ctrl-C or SIGTERM.
     An app that publishes by itself does not need this command.
     """
     paths = user_paths(home)
