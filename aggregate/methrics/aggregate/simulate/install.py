@@ -38,6 +38,7 @@ from methrics.node.publish.turns import pause
 from methrics.node.record.plan import TypePlan
 from methrics.node.record.recorder import NUDGE_EVERY, Recorder
 from methrics.node.record.settings import RecorderSettings
+from methrics.node.relay.visits import VISIT_BOXES
 from methrics.node.report.prepare import prepare
 from methrics.node.spool.interface import AppSpool
 from methrics.node.spool.records import catalog_number
@@ -196,6 +197,7 @@ class Install:
         pending = self.journal.pending(now, ALL)
         if pending.rows:
             self._make(pending, now, done)
+        places = VISIT_BOXES
         for receipt in self.journal.due(now, ALL):
             index, event_type = receipt.key_index, self.catalog.types[receipt.type]
             if now - receipt.time > event_type.lateness or now >= event_type.expires:
@@ -203,7 +205,9 @@ class Install:
                 self.journal.drop("late")
                 self.refused.append(Departure(time=self.time, receipt=receipt, reason=Reason.LATE))
                 continue
-            self.hand_over(receipt, event_type, done)
+            if places:
+                places -= 1
+                self.hand_over(receipt, event_type, done)
 
     def _make(self, pending: PendingRows, now: int, done: PassResult) -> None:
         journal = self.journal

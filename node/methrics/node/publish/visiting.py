@@ -116,14 +116,14 @@ class Visiting:
 
     def _loads(self, result: PassResult) -> list[Load]:
         """Return what takes the places: what has been due longest."""
-        now, catalogs = self._clock.now(), self._reports.catalogs
+        catalogs = self._reports.catalogs
         found = [
             Load(
                 Place(REPORT, one.key_index),
                 one.id,
                 one.raw,
                 catalogs[one.catalog],
-                one.due_at(now),
+                one.due,
                 one,
             )
             for one in self._reports.listed(result)
