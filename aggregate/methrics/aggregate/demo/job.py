@@ -104,9 +104,9 @@ def seen_lines(entry: Child, leave: Child, apps: int) -> list[str]:
     opened = leave.said(r"stopped: .* opened (\d+)")
     published = leave.said(r"stopped: .* published (\d+)")
     return [
-        f"the entry (Anna's) saw the addresses of {apps} apps, and {boxes} sealed boxes",
-        f"the exit (Ben's) saw the entry's address, opened {opened} boxes, and published "
-        f"{published} reports",
+        f"the entry (Anna's) saw the addresses of {apps} apps, and {boxes} sealed boxes, all alike",
+        f"the exit (Ben's) saw the entry's address, opened {opened} boxes, most of them empty, "
+        f"and published {published} reports",
     ]
 
 
