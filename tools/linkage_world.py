@@ -48,6 +48,7 @@ from methrics.node.publish.entry import Entry
 from methrics.node.publish.routes import Route
 from methrics.node.publish.way_route import WayRoute
 from methrics.node.record import opening
+from methrics.node.relay.descriptor_exchange import ExchangeLimits
 from methrics.node.relay.doors import Descriptors
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.own_doors import OwnDoors
@@ -344,9 +345,16 @@ async def _serve_relay(
     book.add(running.catalog, given=True)
     record = sign_record([running.catalog.id], example_seed(), time=0, expires=TIME_MAX)
     book.records.add(record, decode_record(record.payload))
-    settings = RelaySettings(topics=(running.catalog.topic,), mix=mix)
+    spread = 0.0 if running.leak is Leak.NO_REST else RelaySettings(topics=()).spread
+    settings = RelaySettings(topics=(running.catalog.topic,), mix=mix, spread=spread)
     rng = random.Random(f"{running.seed}/relay/{number}")
-    own = OwnDoors(swarm, settings, _seed(number), files=None, clock=running.clock, rng=rng)
+    own = OwnDoors(
+        *(swarm, settings, _seed(number)),
+        files=None,
+        clock=running.clock,
+        rng=rng,
+        limits=CALM,
+    )
     await run_relay(
         *(swarm, book, settings),
         clock=running.clock,
@@ -360,6 +368,10 @@ async def _serve_relay(
 def _seed(number: int) -> bytes:
     """The seed of a relay's key."""
     return number.to_bytes(32, "big")
+
+
+CALM = ExchangeLimits(look_every=600, dial_every=3600, dial_sooner=3600)
+"""Relays look for others so rarely that months pass quickly; all are connected from the start."""
 
 
 @contextlib.contextmanager

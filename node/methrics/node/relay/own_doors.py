@@ -12,7 +12,7 @@ from methrics.node.network.peer_ids import key_of
 from methrics.node.network.swarm import Swarm
 from methrics.node.ohttp.key_config import KeyConfig
 from methrics.node.relay.day_keys import DayKeys, Files
-from methrics.node.relay.descriptor_exchange import DescriptorExchange
+from methrics.node.relay.descriptor_exchange import DescriptorExchange, ExchangeLimits
 from methrics.node.relay.directory import Directory
 from methrics.node.relay.door_service import DoorParts
 from methrics.node.relay.own_descriptor import OwnDescriptor, Said, announced
@@ -48,6 +48,7 @@ class OwnDoors:
         files: Files | None,
         clock: Clock,
         rng: Random,
+        limits: ExchangeLimits | None = None,
     ) -> None:
         self._clock = clock
         self._keys = DayKeys(files)
@@ -67,6 +68,7 @@ class OwnDoors:
             rng=rng,
             own=self.own.of,
             topics=settings.topics,
+            limits=limits,
         )
         self.parts = DoorParts(
             keys=lambda: self._keys.opening(clock.now()),
