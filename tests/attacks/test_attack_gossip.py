@@ -119,12 +119,12 @@ async def test_attack_poisoned_bundle(tmp_path: Path) -> None:
                         await liar.publish(world.TOPIC, data)
         await trio.sleep(1)
         async with stranger(s.relay_addr, source=HONEST) as person:
-            assert set(await world.hand_in(person, items[:5])) == {"ok"}
+            assert set(await world.hand_in(person, items[:5], s.relay_addr)) == {"ok"}
             for data in poison[:5]:
                 with contextlib.suppress(*GONE):
                     async with stranger(s.relay_addr) as liar:
                         await liar.publish(world.TOPIC, data)
-            assert set(await world.hand_in(person, items[5:])) == {"ok"}
+            assert set(await world.hand_in(person, items[5:], s.relay_addr)) == {"ok"}
         s.sent += items
         await s.until_stored()
     assert s.swarm("rejected") >= 20
@@ -144,7 +144,7 @@ async def test_attack_invented_catalogs(tmp_path: Path) -> None:
         newer = world.record([world.CATALOG.id, catalog.id], previous=[s.record.id], time=s.later())
         fresh = [world.report(catalog.id) for _ in range(10)]
         async with stranger(s.relay_addr, source=HONEST) as person:
-            said = await world.hand_in(person, [newer.raw, catalog.raw, *fresh])
+            said = await world.hand_in(person, [newer.raw, catalog.raw, *fresh], s.relay_addr)
             assert set(said) == {"ok"}
         s.sent += fresh
         await s.until_stored()

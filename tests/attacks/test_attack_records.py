@@ -66,14 +66,16 @@ async def test_attack_record_from_the_far_future(tmp_path: Path) -> None:
         await tell(s, future)
         with contextlib.suppress(*GONE):
             async with stranger(s.relay_addr) as peer:
-                assert await world.hand_in(peer, [future.raw]) == ["early"]
+                assert await world.hand_in(peer, [future.raw], s.relay_addr) == ["early"]
         for victim in (s.relay_addr, s.aggregator_addr):
             await until_told(victim, {s.record.raw})
         catalog = world.other_catalog(1)
         newer = world.record([world.CATALOG.id, catalog.id], previous=[s.record.id], time=s.later())
         fresh = [world.report(catalog.id) for _ in range(5)]
         async with stranger(s.relay_addr, source=HONEST) as person:
-            assert set(await world.hand_in(person, [newer.raw, catalog.raw, *fresh])) == {"ok"}
+            assert set(
+                await world.hand_in(person, [newer.raw, catalog.raw, *fresh], s.relay_addr)
+            ) == {"ok"}
         s.sent += fresh
         await s.until_stored()
 
@@ -102,7 +104,7 @@ async def test_attack_withheld_records(tmp_path: Path) -> None:
             with contextlib.suppress(*GONE):
                 await peer.publish(world.TOPIC, world.bundle(fresh, catalog.id))
         async with stranger(s.relay_addr, source=HONEST) as person:
-            said = await world.hand_in(person, [newer.raw, catalog.raw, *fresh])
+            said = await world.hand_in(person, [newer.raw, catalog.raw, *fresh], s.relay_addr)
         assert said[:2] == ["ok", "ok"]
         assert set(said[2:]) <= {"ok", "duplicate"}
         s.sent += fresh

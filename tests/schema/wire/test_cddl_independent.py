@@ -35,7 +35,7 @@ def matches(strangers: Path, data: list[tuple[str, bytes]]) -> list[bool]:
 
 
 def vector(name: str, key: str = "bytes") -> bytes:
-    return bytes.fromhex(json.loads((vectors.FOLDER / f"{name}.json").read_text())[key])
+    return vectors._bytes(json.loads((vectors.FOLDER / f"{name}.json").read_text())[key])
 
 
 def test_accepted_vectors_match_the_cddl(strangers: Path) -> None:
@@ -115,53 +115,45 @@ def test_reports_that_only_the_catalog_refuses_match_the_cddl(strangers: Path, n
 
 
 def test_requests_and_replies_match_the_cddl(strangers: Path) -> None:
-    data: list[tuple[str, bytes]] = []
-    for path in sorted((vectors.FOLDER / "requests").glob("*.json")):
-        kind = path.stem.partition("-")[0]
-        given = json.loads(path.read_text())
-        expect = given["expect"]
-        if kind == "description" and expect["result"] == "ok":
-            data.append(("description", bytes.fromhex(given["reply"])))
-        if kind == "boxes" and expect["result"] == "ok":
-            data.append(("submit-request", bytes.fromhex(given["request"])))
-        if kind == "record":
-            data.append(("records", bytes.fromhex(expect["reply"])))
-        if kind == "answers" and expect["result"] == "ok":
-            data.append(("submit-reply", bytes.fromhex(given["reply"])))
-        if kind == "submit":
-            data.append(("submit-reply", bytes.fromhex(expect["reply"])))
-        if kind == "describe" and expect["reply"]:
-            data.append(("describe-request", bytes.fromhex(given["request"])))
-            data.append(("description", bytes.fromhex(expect["reply"])))
-    assert len(data) > 20
+    data = [
+        ("records", vectors._bytes(json.loads(path.read_text())["expect"]["reply"]))
+        for path in sorted((vectors.FOLDER / "requests").glob("record-*.json"))
+    ]
+    data += [
+        (f"visit-{key}", vector(f"visits/{path.stem}", key))
+        for key in ("request", "reply")
+        for path in sorted((vectors.FOLDER / "visits").glob(f"ok-{key}-*.json"))
+    ]
+    assert len(data) > 15
     assert matches(strangers, data) == [True] * len(data)
 
 
 @pytest.mark.parametrize(
-    ("rule", "name", "key"),
+    ("rule", "name"),
     [
-        ("description", "description-time-negative", "reply"),
-        ("description", "description-time-flag", "reply"),
-        ("description", "description-life-negative", "reply"),
-        ("description", "description-life-flag", "reply"),
-        ("description", "description-key-short", "reply"),
-        ("submit-request", "boxes-none", "request"),
-        ("submit-request", "boxes-65", "request"),
-        ("submit-request", "boxes-map", "request"),
-        ("describe-request", "describe-request-array", "request"),
-        ("submit-reply", "answers-number", "reply"),
-        ("submit-reply", "answers-text", "reply"),
-        ("submit-reply", "answers-array", "reply"),
-        ("submit-reply", "answers-again-negative", "reply"),
-        ("describe-request", "describe-request-topic-129", "request"),
-        ("description", "description-records-5", "reply"),
-        ("description", "description-record-16385", "reply"),
+        ("visit-request", "malformed-request-boxes-none"),
+        ("visit-request", "malformed-request-box-alone"),
+        ("visit-request", "malformed-request-box-short"),
+        ("visit-request", "malformed-request-exit-short"),
+        ("visit-request", "malformed-request-handle-short"),
+        ("visit-request", "malformed-request-handles-31"),
+        ("visit-request", "malformed-request-map"),
+        ("visit-request", "oversize-request-handles-33"),
+        ("visit-reply", "malformed-reply-again-flag"),
+        ("visit-reply", "malformed-reply-again-negative"),
+        ("visit-reply", "malformed-reply-answer-empty"),
+        ("visit-reply", "malformed-reply-answer-short"),
+        ("visit-reply", "malformed-reply-answers-31"),
+        ("visit-reply", "malformed-reply-answers-missing"),
+        ("visit-reply", "malformed-reply-time-negative"),
+        ("visit-reply", "malformed-reply-time-late"),
+        ("visit-reply", "malformed-reply-key"),
     ],
 )
 def test_broken_requests_and_replies_do_not_match_the_cddl(
-    strangers: Path, rule: str, name: str, key: str
+    strangers: Path, rule: str, name: str
 ) -> None:
-    raw = vector(f"requests/{name}", key)
+    raw = vector(f"visits/{name}", rule.partition("-")[2])
     assert matches(strangers, [(rule, raw)]) == [False]
 
 
