@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +96,10 @@ async def hand_in(peer: Peer, items: Sequence[bytes], addr: str) -> list[str]:
     """Hand items to the exit of the relay at `addr`, at the other end; the reasons of its answers.
     An exit that takes none of a request answers `quota`."""
     key = await exit_key(peer, addr)
-    left = iter([seal_box(key, inner.encode_question(inner.BOX, item)) for item in items])
+    sealed = [seal_box(key, inner.encode_question(inner.BOX, item)) for item in items]
     said: list[str] = []
-    for asked in iter(lambda: list(islice(left, doors.BOXES_MAX)), []):
+    for at in range(0, len(sealed), doors.BOXES_MAX):
+        asked = sealed[at : at + doors.BOXES_MAX]
         body = doors.encode_exit_request([one.box for one in asked])
         reply = doors.decode_reply(
             await peer.request(doors.EXIT, body, doors.REPLY_MAX), boxes=len(asked)

@@ -6,10 +6,12 @@ import hashlib
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from tests.listing import record_of
@@ -155,6 +157,13 @@ class RealNetwork:
         assert found is not None
         return found[0]
 
+    def _resting(self) -> int:
+        """Number of items that rest at the relay. A relay that is stopped publishes none early."""
+        file = self._folder / "home" / "relay" / "rest.db"
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as con:
+            (count,) = con.execute("SELECT count(*) FROM rest").fetchone()
+            return int(count)
+
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         """The answer to `sql`, asked of the Parquet while the aggregator runs, then of its file.
         Nothing before its first export, and before the first report of an event type."""
@@ -168,6 +177,7 @@ class RealNetwork:
             raise
 
     def stop(self) -> None:
-        """Stop both, so that every accepted report is published and stored."""
+        """Stop both, once every accepted report is published, so that it is stored."""
+        wait_until("publish what rests", lambda: not self._resting())
         for service in reversed(self._services):
             service.stop()
