@@ -25,7 +25,7 @@ from methrics.node.outbox.periods import DAY
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
-from methrics.node.relay import doors
+from methrics.node.relay import doors, visits
 from methrics.schema.wire.descriptor import RELAYS_TOPIC, read_descriptor
 
 NAMESPACE = namespace_of(world.CATALOG.label, world.CATALOG.short_key)
@@ -46,24 +46,36 @@ class Liar(Relay):
         self._exits = exits
         swarm.serve(doors.DESCRIPTORS, self._describe, request_max=0)
         swarm.serve(doors.ENTRY, self._forward, request_max=doors.ENTRY_REQUEST_MAX)
+        swarm.serve(visits.VISIT, self._visit, request_max=visits.REQUEST_SIZE)
 
     @property
-    def told(self) -> list[bytes]:
+    def shown(self) -> list[bytes]:
         """The descriptors that it shows."""
         return [self.descriptor(), *self._others]
 
     async def _describe(self, _: str, __: bytes) -> bytes:
-        return doors.encode_descriptors(doors.Descriptors(self.time, tuple(self.told)))
+        return doors.encode_descriptors(doors.Descriptors(self.time, tuple(self.shown)))
 
     async def _forward(self, _: str, body: bytes) -> bytes:
         asked = doors.decode_entry_request(body)
-        if asked.exit == self.id:
-            answers = tuple(self.serve(box, self.told) for box in asked.boxes)
-            return doors.encode_reply(doors.DoorReply(answers))
-        peer = await self._swarm.dial(self._exits[asked.exit])
-        request = doors.encode_exit_request(asked.boxes)
-        limit = doors.REPLY_MAX
-        return await self._swarm.request(peer, doors.EXIT, request, reply_max=limit, timeout=60)
+        return doors.encode_reply(await self._brought(asked.exit, asked.boxes))
+
+    async def _visit(self, _: str, body: bytes) -> bytes:
+        request, answers = visits.decode_visit_request(body), dict[bytes, bytes]()
+        for exit_id in {one.exit for one in request.boxes}:
+            boxes = [one.box for one in request.boxes if one.exit == exit_id]
+            reply = await self._brought(exit_id, boxes)
+            answers |= zip(map(visits.handle_of, boxes), reply.answers, strict=True)
+        told = tuple(answers.get(handle, b"") for handle in request.asked)
+        return visits.encode_visit_reply(visits.VisitReply(told, self.time))
+
+    async def _brought(self, exit_id: bytes, boxes: Sequence[bytes]) -> doors.DoorReply:
+        if exit_id == self.id:
+            return doors.DoorReply(tuple(self.serve(box, self.shown) for box in boxes))
+        peer = await self._swarm.dial(self._exits[exit_id])
+        request, limit = doors.encode_exit_request(boxes), doors.REPLY_MAX
+        raw = await self._swarm.request(peer, doors.EXIT, request, reply_max=limit, timeout=60)
+        return doors.decode_reply(raw, boxes=len(boxes))
 
 
 @contextlib.asynccontextmanager

@@ -53,8 +53,9 @@ async def fill(peer: Peer, addr: str, said: list[str]) -> None:
     """Hand in reports, and boxes that do not open, until the relay takes no more."""
     junk = doors.encode_exit_request([bytes(inner.BOX_SIZE)] * doors.BOXES_MAX)
     with contextlib.suppress(*GONE):
+        key = await world.exit_key(peer, addr)
         for _ in range(200):
-            answers = await world.hand_in(peer, world.reports(5), addr)
+            answers = await world.hand_in(peer, world.reports(5), addr, key)
             said += answers
             if "quota" in answers:
                 return

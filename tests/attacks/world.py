@@ -92,10 +92,12 @@ async def exit_key(peer: Peer, addr: str) -> KeyConfig:
     return decode_key_config(next(one.key for one in known if one.id == own))
 
 
-async def hand_in(peer: Peer, items: Sequence[bytes], addr: str) -> list[str]:
+async def hand_in(
+    peer: Peer, items: Sequence[bytes], addr: str, key: KeyConfig | None = None
+) -> list[str]:
     """Hand items to the exit of the relay at `addr`, at the other end; the reasons of its answers.
-    An exit that takes none of a request answers `quota`."""
-    key = await exit_key(peer, addr)
+    An exit that takes none of a request answers `quota`. `key`: the exit's, if it is known."""
+    key = key or await exit_key(peer, addr)
     sealed = [seal_box(key, inner.encode_question(inner.BOX, item)) for item in items]
     said: list[str] = []
     for at in range(0, len(sealed), doors.BOXES_MAX):
