@@ -29,7 +29,7 @@ from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
-from methrics.node.relay import rest_store
+from methrics.node.relay import upkeep
 from methrics.node.relay.relay import Relay
 from methrics.node.relay.rest_file import SqliteRest
 from methrics.schema.catalog.catalog import load
@@ -74,7 +74,7 @@ def marked(owner: Any, name: str, op: str) -> None:
 
 def relay(log: str, arguments: Sequence[str]) -> int:
     """Run `methrics relay`."""
-    rest_store.TIDY_EVERY = TIDY_EVERY
+    upkeep.TIDY_EVERY = TIDY_EVERY
     marked(SqliteRest, "write", "commit")
     marked(SqliteRest, "tidy", "tidy")
     marked(Relay, "_publish", "publish")

@@ -22,14 +22,14 @@ import random, sys, time
 import trio
 from methrics.node.clock import Clock
 from methrics.node.ohttp.inner import BOX_SIZE
-from methrics.node.relay import spreader
+from methrics.node.relay import spreader, upkeep
 from methrics.node.relay.doors import BOX_ANSWER_SIZE, DoorReply
 from methrics.node.relay.pool_shares import Submitter
 from methrics.node.relay.spread_file import SpreadFile
 from methrics.node.relay.spreader import Spreader, SpreadLimits
 from methrics.node.relay.visits import VisitBox, VisitRequest, handle_of
 
-spreader.TICK, spreader.TIDY_EVERY = 0.01, 0.05
+spreader.TICK, upkeep.TIDY_EVERY = 0.01, 0.05
 path, first, goes_on = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "on"
 
 def visit(number):

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from methrics.node.clock import ManualClock
 from methrics.node.process.worker import inline
-from methrics.node.relay import rest_store
+from methrics.node.relay import rest_store, upkeep
 from methrics.node.relay.rest_file import Changes, MemoryRest, RestFile, Resting, SqliteRest
 from methrics.node.relay.rest_store import RestStore
 from methrics.schema.errors import StoreError
@@ -266,7 +266,7 @@ async def test_traces_go_within_a_minute(
         await store.commit(putting(resting(1), resting(2)))
         await store.commit(Changes(drops={resting(1).id}))
         assert resting(1).raw in bytes_of(tmp_path)
-        await trio.sleep(rest_store.TIDY_EVERY + 1)
+        await trio.sleep(upkeep.TIDY_EVERY + 1)
         assert resting(1).raw not in bytes_of(tmp_path)
         assert resting(2).raw in bytes_of(tmp_path)
         nursery.cancel_scope.cancel()

@@ -21,11 +21,11 @@ from methrics.node.relay.spreader import (
     ANSWER_DAYS,
     RETRY_LEAST,
     TICK,
-    TIDY_EVERY,
     Spreader,
     SpreadLimits,
 )
 from methrics.node.relay.state_database import MEMORY
+from methrics.node.relay.upkeep import TIDY_EVERY
 from methrics.node.relay.visits import VISIT_BOXES, VisitBox, VisitRequest, handle_of
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.limits import DAY

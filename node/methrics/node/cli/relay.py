@@ -70,6 +70,7 @@ DRAIN_TIME = 1.0
 DEFAULTS = MixLimits()
 
 SPREAD = RelaySettings(topics=()).spread
+"""Default of --spread, in seconds."""
 
 SPREAD_MAX = 24 * 3600.0
 """Most seconds over which boxes are spread, because exits must get them while they have the key."""

@@ -18,17 +18,10 @@ from methrics.node.clock import Clock
 from methrics.node.process.worker import Threads, Worker, inline
 from methrics.node.relay.group_commit import GroupCommit
 from methrics.node.relay.rest_file import Changes, MemoryRest, RestFile
+from methrics.node.relay.upkeep import Upkeep
 from methrics.schema.errors import StoreError
 
 _log = logging.getLogger(__name__)
-
-TIDY_EVERY = 60.0
-"""Seconds between two times that traces of dropped items and of the order of arrival are removed,
-at least."""
-
-TIDY_SHARE = 100
-"""A time of tidying that takes a second is followed by this many seconds without one, because no
-commit can be made meanwhile."""
 
 FLUSH_WITHIN = 1.0
 """Most seconds until what nobody waits for is committed."""
@@ -40,10 +33,6 @@ moment later. If the process is killed meanwhile, it is published again, and sto
 ERASED_MAX = 500_000
 """Most erased reports that are remembered, about 100 bytes of memory and 50 of disk each. Half of
 them may be of erasures that came on topics, which strangers can make at no cost."""
-
-
-SAY_EVERY = 60.0
-"""Seconds between two warnings that the disk fails."""
 
 
 class RestStore:
@@ -64,8 +53,7 @@ class RestStore:
         self._later = Changes()
         self._leaving: list[tuple[float, set[bytes]]] = []
         self._handed = trio.Event()
-        self._untidy = True
-        self._silent = -math.inf
+        self._upkeep = Upkeep(self._remove_traces, "what rests cannot be written")
         self._dirty = trio.Event()
         self.resting, self.erased = self._file.load()
 
@@ -90,11 +78,11 @@ class RestStore:
         try:
             await self._worker(partial(self._file.write, together))
         except StoreError as error:
-            self._say(error)
+            self._upkeep.say(error)
             later.add(self._later)
             self._later = later
             raise
-        self._untidy = True
+        self._upkeep.untidy = True
         self.erased.update(together.erased)
 
     def later(self, changes: Changes) -> None:
@@ -131,7 +119,7 @@ class RestStore:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._flush)
             nursery.start_soon(self._watch_leaving)
-            nursery.start_soon(self._tidy)
+            nursery.start_soon(self._upkeep.run)
 
     async def _flush(self) -> None:
         while True:
@@ -140,32 +128,15 @@ class RestStore:
             self._dirty = trio.Event()
             await self.flush()
 
-    async def _tidy(self) -> None:
-        wait = TIDY_EVERY
-        while True:
-            await trio.sleep(wait)
-            began = trio.current_time()
-            if self._untidy:
-                await self.tidy()
-            wait = max(TIDY_EVERY, TIDY_SHARE * (trio.current_time() - began))
-
     async def tidy(self) -> None:
         """Remove traces of dropped items and of the order of arrival now. A failure is logged."""
+        await self._upkeep.tidy()
+
+    async def _remove_traces(self) -> None:
         now = self._clock.now()
         self.erased = {one: until for one, until in self.erased.items() if until > now}
-        try:
-            with trio.CancelScope(shield=True):
-                async with self._commits.using:
-                    await self._worker(partial(self._file.tidy, now))
-                    self._untidy = False
-        except StoreError as error:
-            self._say(error)
-
-    def _say(self, error: StoreError) -> None:
-        now = trio.current_time()
-        if now >= self._silent:
-            self._silent = now + SAY_EVERY
-            _log.warning("what rests cannot be written: %s", error)
+        async with self._commits.using:
+            await self._worker(partial(self._file.tidy, now))
 
     async def close(self) -> None:
         """Commit what waits, remove traces, and close the file."""

@@ -9,8 +9,6 @@ of an exit is sealed, too; the app asks for it by the hash of its box at a later
 
 from __future__ import annotations
 
-import logging
-import math
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from methrics.node.relay.group_commit import GroupCommit
 from methrics.node.relay.limiter import Limiter
 from methrics.node.relay.pool_shares import PoolShares, Submitter
 from methrics.node.relay.spread_file import Spread, SpreadChanges, SpreadFile, Told
+from methrics.node.relay.upkeep import Upkeep
 from methrics.node.relay.visits import VISIT_BOXES, VisitReply, VisitRequest, handle_of
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.limits import DAY
@@ -57,14 +56,6 @@ AT_ONCE = 8 * BOXES_MAX
 
 FAR = 3600.0
 """Seconds until the next look if nothing waits."""
-
-TIDY_EVERY, TIDY_SHARE = 60.0, 100
-"""See `rest_store`."""
-
-SAY_EVERY = 60.0
-"""Seconds between two warnings that the disk fails."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +116,7 @@ class Spreader:
         """Handles of boxes for whose first answer a reply waits."""
         self._wake = trio.Event()
         self._answered = trio.Event()
-        self._untidy = True
-        self._silent = -math.inf
+        self._upkeep = Upkeep(self._remove_traces, "the boxes of apps cannot be kept")
 
     @property
     def waiting(self) -> int:
@@ -144,7 +134,7 @@ class Spreader:
         try:
             answers = await self._told(request.asked)
         except StoreError as error:
-            self._say(error)
+            self._upkeep.say(error)
             answers, again = [b""] * len(request.asked), again or self.limits.again
         return VisitReply(tuple(answers), self._clock.now(), again)
 
@@ -167,7 +157,7 @@ class Spreader:
                 self._untried.update(one.handle for one in fresh)
             await self._commits.commit(SpreadChanges(puts=fresh))
         except StoreError as error:
-            self._say(error)
+            self._upkeep.say(error)
             self.refused += VISIT_BOXES
             self._untried.difference_update(one.handle for one in puts)
             return self._later()
@@ -213,7 +203,7 @@ class Spreader:
     async def run(self) -> None:
         """Bring boxes to their exits, and remove traces, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tidy)
+            nursery.start_soon(self._upkeep.run)
             while True:
                 self._wake = trio.Event()
                 try:
@@ -221,7 +211,7 @@ class Spreader:
                         await self._answered.wait()
                     wait = await self._wait()
                 except StoreError as error:
-                    self._say(error)
+                    self._upkeep.say(error)
                     wait = TICK
                 with trio.move_on_after(wait):
                     await self._wake.wait()
@@ -306,32 +296,20 @@ class Spreader:
         try:
             boxes, answers = await self._worker(partial(self._file.write, asked))
         except StoreError as error:
-            self._say(error)
+            self._upkeep.say(error)
             raise
         self._boxes += boxes
         self._answers += answers
-        self._untidy = True
-
-    async def _tidy(self) -> None:
-        wait = TIDY_EVERY
-        while True:
-            await trio.sleep(wait)
-            began = trio.current_time()
-            if self._untidy:
-                await self.tidy()
-            wait = max(TIDY_EVERY, TIDY_SHARE * (trio.current_time() - began))
+        self._upkeep.untidy = True
 
     async def tidy(self) -> None:
         """Remove what is too old, and the traces of the order of arrival. A failure is logged."""
-        try:
-            with trio.CancelScope(shield=True):
-                async with self._commits.using:
-                    day = self._clock.now() // DAY
-                    await self._worker(partial(self._file.tidy, day))
-                    self._boxes, self._answers = await self._worker(self._file.counts)
-                    self._untidy = False
-        except StoreError as error:
-            self._say(error)
+        await self._upkeep.tidy()
+
+    async def _remove_traces(self) -> None:
+        async with self._commits.using:
+            await self._worker(partial(self._file.tidy, self._clock.now() // DAY))
+            self._boxes, self._answers = await self._worker(self._file.counts)
 
     async def close(self) -> None:
         """Remove traces, and close the file."""
@@ -339,9 +317,3 @@ class Spreader:
             await self.tidy()
             async with self._commits.using:
                 await self._worker(self._file.close)
-
-    def _say(self, error: StoreError) -> None:
-        now = trio.current_time()
-        if now >= self._silent:
-            self._silent = now + SAY_EVERY
-            _log.warning("the boxes of apps cannot be kept: %s", error)
