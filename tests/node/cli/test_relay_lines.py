@@ -57,10 +57,10 @@ async def test_the_lines_for_a_person(capsys: pytest.CaptureFixture[str]) -> Non
         "(to try things out, --rest 0s: it leaves within 30s)",
         f"{TOPIC}: no record yet; its reports are refused until one arrives",
         "counts: pooled 0, published 0, bundles 0, elsewhere 0, waiting 0, unlisted 3, quota 3, "
-        "opened 0, unopened 0, forwarded 0, unanswered 0",
+        "opened 0, unopened 0, forwarded 0, unanswered 0, spreading 0",
         "clock: this machine's clock is probably 2 h behind, or more",
         "stopped: pooled 0, published 0, bundles 0, elsewhere 0, waiting 0, unlisted 3, quota 3, "
-        "opened 0, unopened 0, forwarded 0, unanswered 0",
+        "opened 0, unopened 0, forwarded 0, unanswered 0, spreading 0",
         "clock: this machine's clock is probably 2 h behind, or more",
     ]
 

@@ -132,14 +132,14 @@ class DoorService:
 
     def counts(self) -> dict[str, int]:
         """Return the counts of boxes since the start: `opened` and `unopened` by the exit,
-        `forwarded` and `unanswered` by the entry, `waiting` those that it keeps."""
+        `forwarded` and `unanswered` by the entry, `spreading` those that it keeps."""
         found: dict[str, int] = {}
         if self.exit is not None:
             found |= {"opened": self.exit.opened, "unopened": self.exit.unopened}
         if self.entry is not None:
             found |= {"forwarded": self.entry.forwarded, "unanswered": self.entry.failed}
         if self.spreader is not None:
-            found |= {"waiting": self.spreader.waiting}
+            found |= {"spreading": self.spreader.waiting}
         return found
 
     def submitter(self, peer: PeerId) -> Submitter:
