@@ -36,6 +36,7 @@ from methrics.node.consent.ledger import grant
 from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.node.network.peer_ids import key_of
 from methrics.node.network.swarm import PeerId
+from methrics.node.ohttp import envelope, hpke
 from methrics.node.outbox import found
 from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.periods import WEEK, week_start
@@ -354,6 +355,7 @@ async def _serve_relay(
         clock=running.clock,
         rng=rng,
         limits=CALM,
+        entropy=rng.randbytes,
     )
     await run_relay(
         *(swarm, book, settings),
@@ -390,6 +392,16 @@ _load = functools.cache(load)
 
 
 @contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draws the keys of boxes from the seed: their hashes put boxes in order."""
+    draw = random.Random(f"{seed}/boxes").randbytes
+    with contextlib.ExitStack() as stack:
+        for module in (hpke, envelope):
+            stack.enter_context(mock.patch.object(module, "system_entropy", draw))
+        yield
+
+
+@contextlib.contextmanager
 def _leaking(leak: Leak) -> Iterator[None]:
     """Switches one protection of the real code off."""
     with contextlib.ExitStack() as stack:
@@ -419,7 +431,7 @@ def simulate(
     steady = MockClock(autojump_threshold=0)
     running = _Running(declared, seed, network, _Clock(steady), leak)
     environment = {"METHRICS": "on"}
-    with _home() as home, mock.patch.dict(os.environ, environment), _leaking(leak):
+    with _home() as home, mock.patch.dict(os.environ, environment), _leaking(leak), _seeded(seed):
         os.environ.pop("DO_NOT_TRACK", None)
         people = [Install(one, home / str(one.number), running) for one in habits]
         trio.run(_run, running, people, days, mix, RELAYS, clock=steady)

@@ -48,6 +48,8 @@ waits for its operation."""
 REST = "1s"
 AHEAD = 3600
 """Seconds by which the clock of a publisher is ahead of the one before: what was put off is due."""
+UNANSWERED = 4 * 86_400
+"""Seconds after which a report is handed over again whose answer was lost with a killed relay."""
 
 
 @dataclass
@@ -148,10 +150,10 @@ class Apps:
         for home in self._homes:
             grant(user_paths(home), NAMESPACE, ["click"], now=0)
 
-    def begin(self, count: int = CLICKS) -> None:
-        """Let the next app record and publish."""
+    def begin(self, count: int = CLICKS, *, later: int = 0) -> None:
+        """Let the next app record and publish; `later`: so many seconds later than it would."""
         home, first = self._homes[self._turn % HOMES], self._turn * CLICKS
-        ahead = self._turn // HOMES * AHEAD
+        ahead = self._turn // HOMES * AHEAD + later
         self._turn += 1
         self._host.begin(
             role="publish",
@@ -212,7 +214,7 @@ def kill_relays(
             known, taken = apps.reports()
             if known == taken:
                 break
-            apps.begin(0)
+            apps.begin(0, later=UNANSWERED)
             apps.end()
         tally.acknowledged = len(taken)
         assert known == taken, "not everything is acknowledged after the kills"

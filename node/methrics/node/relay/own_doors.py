@@ -7,7 +7,7 @@ from random import Random
 
 import trio
 
-from methrics.node.clock import Clock
+from methrics.node.clock import Clock, Entropy, system_entropy
 from methrics.node.network.peer_ids import key_of
 from methrics.node.network.swarm import Swarm
 from methrics.node.ohttp.key_config import KeyConfig
@@ -35,7 +35,8 @@ class OwnDoors:
     """The descriptors and the day keys of the relay with the Ed25519 seed `seed` (32 bytes), which
     is the seed of its peer id.
 
-    `files` keeps them; None keeps them in memory alone, which is for tests. Raises ConfigError
+    `files` keeps them; None keeps them in memory alone, which is for tests. `entropy` draws the
+    day keys. Raises ConfigError
     `bad-descriptor` if the settings do not fit a descriptor; StoreError.
     """
 
@@ -49,9 +50,10 @@ class OwnDoors:
         clock: Clock,
         rng: Random,
         limits: ExchangeLimits | None = None,
+        entropy: Entropy = system_entropy,
     ) -> None:
         self._clock = clock
-        self._keys = DayKeys(files)
+        self._keys = DayKeys(files, entropy=entropy)
         relay = public_key(seed)
         said = Said(
             settings.roles,
