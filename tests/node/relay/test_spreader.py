@@ -16,9 +16,15 @@ from trio.testing import MockClock
 from methrics.node.ohttp.inner import BOX_SIZE
 from methrics.node.relay.doors import BOX_ANSWER_SIZE, BOXES_MAX, DoorReply
 from methrics.node.relay.pool_shares import Submitter
-from methrics.node.relay.spread_file import NAME, Spread, SpreadChanges, SpreadFile, Told
-from methrics.node.relay.spreader import (
+from methrics.node.relay.spread_file import (
     ANSWER_DAYS,
+    NAME,
+    Spread,
+    SpreadChanges,
+    SpreadFile,
+    Told,
+)
+from methrics.node.relay.spreader import (
     RETRY_LEAST,
     TICK,
     Spreader,
@@ -243,6 +249,35 @@ async def test_attack_one_network_cannot_fill_the_disk(autojump_clock: MockClock
         assert (await spreader.visit(ANNA, visit(21))).again is None
 
 
+async def test_attack_exits_that_never_answer_do_not_fill_the_disk(
+    autojump_clock: MockClock,
+) -> None:
+    """One network brings as many boxes as it may, for days, all for exits of its own that are
+    silent. Half of the room stays for others."""
+    exits = Exits()
+    exits.dead = set(EXITS)
+    async with spreading(exits, spread=HOUR, boxes=64 * VISIT_BOXES) as spreader:
+        for number in range(200):
+            await spreader.visit(ANNA, visit(number))
+            await trio.sleep(600)
+        assert 8 * VISIT_BOXES < spreader.waiting <= 40 * VISIT_BOXES
+        assert spreader.lost > 0
+        exits.dead.clear()
+        assert (await spreader.visit(BERT, visit(999))).again is None
+        await trio.sleep(3 * HOUR)
+        assert spreader.waiting == 0
+
+
+def test_times_of_a_clock_that_was_ahead_are_brought_back() -> None:
+    file, ahead = SpreadFile(MEMORY), 30 * DAY
+    box = Spread(bytes(32), EXITS[0], b"box", ahead, ahead // DAY + 1)
+    file.write([SpreadChanges(puts=[box], told=[Told(bytes(32), b"answer", 40)])])
+    file.tidy(5 * DAY)
+    assert file.due(5 * DAY, 10) == [box._replace(leaves=5 * DAY, until=6)]
+    file.tidy(16 * DAY)
+    assert file.counts() == (0, 0)
+
+
 async def test_attack_one_network_cannot_flood_the_entry(autojump_clock: MockClock) -> None:
     async with spreading(Exits(), per_minute=10 * VISIT_BOXES) as spreader:
         replies = [await spreader.visit(ANNA, visit(number)) for number in range(12)]
@@ -338,7 +373,7 @@ def test_the_file_keeps_each_box_once() -> None:
     assert file.write([SpreadChanges(drops=[box.handle], told=[told, told])]) == (-1, 1)
     assert file.known([bytes(32), bytes(31)]) == {bytes(32)}
     assert file.answers([bytes(31), bytes(32)]) == [b"", b"answer"]
-    file.tidy(3)
+    file.tidy(3 * DAY)
     assert file.counts() == (0, 1)
-    file.tidy(4)
+    file.tidy(4 * DAY)
     assert file.counts() == (0, 0)

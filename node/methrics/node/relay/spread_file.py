@@ -12,9 +12,20 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from methrics.node.relay.state_database import StateDatabase
+from methrics.schema.wire.limits import DAY
 
 NAME = "spread.db"
 """The file in the state folder of a relay."""
+
+BOX_DAYS = 1
+"""UTC days after that of its visit on which a box is still brought. Then no key opens it."""
+
+ANSWER_DAYS = 10
+"""UTC days for which an answer is kept until somebody asks for it."""
+
+LEAVES_MAX = 3 * DAY
+"""Most seconds until a box leaves: a day of patience that an exit asked for, and the longest time
+over which boxes are spread, are less."""
 
 LAYOUT = 1
 """The version of the tables; SQLite's `user_version`."""
@@ -147,12 +158,16 @@ class SpreadFile:
                 )
         return boxes, answers
 
-    def tidy(self, day: int) -> None:
-        """Drop boxes and answers whose last day was before `day`, and remove the traces of what was
-        dropped and of the order of arrival."""
+    def tidy(self, now: int) -> None:
+        """Drop boxes and answers whose last day is over `now` (Unix seconds), and remove the traces
+        of what was dropped and of the order of arrival. Times that were drawn while the clock was
+        days ahead are brought back."""
+        day = now // DAY
         with self._database.transaction() as con:
-            con.execute("DELETE FROM box WHERE until < ?", (day,))
-            con.execute("DELETE FROM answer WHERE until < ?", (day,))
+            for table, most in (("box", BOX_DAYS), ("answer", ANSWER_DAYS)):
+                con.execute(f"DELETE FROM {table} WHERE until < ?", (day,))
+                con.execute(f"UPDATE {table} SET until = min(until, ?)", (day + most,))
+            con.execute("UPDATE box SET leaves = ? WHERE leaves > ?", (now, now + LEAVES_MAX))
         self._database.tidy()
 
     def close(self) -> None:

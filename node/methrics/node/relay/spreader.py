@@ -24,7 +24,14 @@ from methrics.node.relay.doors import BOX_ANSWER_SIZE, BOXES_MAX, DoorReply
 from methrics.node.relay.group_commit import GroupCommit
 from methrics.node.relay.limiter import Limiter
 from methrics.node.relay.pool_shares import PoolShares, Submitter
-from methrics.node.relay.spread_file import Spread, SpreadChanges, SpreadFile, Told
+from methrics.node.relay.spread_file import (
+    ANSWER_DAYS,
+    BOX_DAYS,
+    Spread,
+    SpreadChanges,
+    SpreadFile,
+    Told,
+)
 from methrics.node.relay.upkeep import Upkeep
 from methrics.node.relay.visits import VISIT_BOXES, VisitReply, VisitRequest, handle_of
 from methrics.schema.errors import StoreError
@@ -34,12 +41,6 @@ T = TypeVar("T")
 
 Bring = Callable[[bytes, Sequence[bytes]], Awaitable[DoorReply]]
 """Brings boxes to the exit with this id; returns its answers, or none and when to come back."""
-
-BOX_DAYS = 1
-"""UTC days after that of its visit on which a box is still brought. Then no key opens it."""
-
-ANSWER_DAYS = 10
-"""UTC days for which an answer is kept until somebody asks for it."""
 
 ASKED_DAYS = 1
 """UTC days for which an answer is kept after it was told: the reply may have been lost."""
@@ -68,7 +69,8 @@ class SpreadLimits:
     per_minute: int = 6000
     """Most boxes per minute from one network (an IPv4 /24 or an IPv6 /48)."""
     boxes: int = 200_000
-    """Most boxes that wait, 300 MB of disk. One network gets an eighth."""
+    """Most boxes that wait, 300 MB of disk. One network gets an eighth within the time over which
+    boxes are spread, and boxes whose exits give no answer get half."""
     answers: int = 1_000_000
     """Most answers that are kept, 250 MB of disk. A box whose answer has no room is brought again
     by its app."""
@@ -112,6 +114,9 @@ class Spreader:
         self._boxes, self._answers = file.counts()
         self._going: set[bytes] = set()
         """Handles of boxes that are on their way."""
+        self._failing: set[bytes] = set()
+        """Handles of boxes that wait because their exits gave no answer, as far as was seen since
+        the start. Anyone can run exits that never answer, so such boxes must not fill the disk."""
         self._untried: set[bytes] = set()
         """Handles of boxes for whose first answer a reply waits."""
         self._wake = trio.Event()
@@ -273,20 +278,27 @@ class Spreader:
             for one, answer in zip(part, answers, strict=True)
             if len(answer) == BOX_ANSWER_SIZE
         ]
+        self._failing.difference_update(one.handle for one in part)
         room = max(0, self.limits.answers - self._answers)
         return SpreadChanges(drops=[one.handle for one in part], told=told[:room])
 
     def _waiting_again(self, part: Sequence[Spread], now: int, again: int) -> SpreadChanges:
-        """Return new moments for boxes whose exit gave no answer; drop those that are too old."""
-        old = [one.handle for one in part if one.until < now // DAY]
-        self.lost += len(old)
+        """Return new moments for boxes whose exit gave no answer; drop those that are too old, or
+        for which there is no room."""
         span = max(self.limits.spread, RETRY_LEAST)
-        moved = {
-            one.handle: now + again + 1 + int(self._rng.random() * span)
-            for one in part
-            if one.until >= now // DAY
-        }
-        return SpreadChanges(moved=moved, drops=old)
+        changes = SpreadChanges()
+        for one in part:
+            known = one.handle in self._failing
+            room = known or len(self._failing) < self.limits.boxes // 2
+            if room and one.until >= now // DAY:
+                self._failing.add(one.handle)
+                moment = now + min(again, DAY) + 1 + int(self._rng.random() * span)
+                changes.moved[one.handle] = moment
+            else:
+                changes.drops.append(one.handle)
+        self.lost += len(changes.drops)
+        self._failing.difference_update(changes.drops)
+        return changes
 
     async def _read(self, read: Callable[[], T]) -> T:
         async with self._commits.using:
@@ -308,8 +320,10 @@ class Spreader:
 
     async def _remove_traces(self) -> None:
         async with self._commits.using:
-            await self._worker(partial(self._file.tidy, self._clock.now() // DAY))
+            await self._worker(partial(self._file.tidy, self._clock.now()))
             self._boxes, self._answers = await self._worker(self._file.counts)
+            if not self._boxes:
+                self._failing.clear()
 
     async def close(self) -> None:
         """Remove traces, and close the file."""
